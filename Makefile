@@ -1,0 +1,58 @@
+# Everything a newcomer types. Each target makes .venv on first use; after that, all of them work offline.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+# torch first and pinned: an open range would fetch gigabytes of CUDA libraries.
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format up checkpoints bench clean
+
+help:
+	@echo "make demo          attack the shipped models over HTTP, print the ARP table, write a report (QUICK=1: a minute)"
+	@echo "make up            run the whole service here; prints its URL and an API key"
+	@echo "make test          the test suite, against a real PostgreSQL, Valkey and Celery workers"
+	@echo "make check         ruff, mypy --strict, import-linter"
+	@echo "make format        let ruff format the code"
+	@echo "make bench         what is measured, measured again"
+	@echo "make checkpoints   train the shipped models again"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Windthrow needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[worker,local,demo,dev]' --constraint constraints.txt
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/windthrow-server demo $(if $(QUICK),--quick)
+
+up: $(READY)
+	@$(BIN)/windthrow-server up
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python bench/layouts.py
+	$(BIN)/python bench/scenes.py
+	$(BIN)/python bench/attack_step.py --check
+
+checkpoints: $(READY)
+	$(BIN)/python -m worker.demo.train
+
+clean:
+	rm -rf $(VENV) .windthrow .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

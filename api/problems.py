@@ -1,0 +1,179 @@
+"""Errors as `application/problem+json` (RFC 9457): the one place where the domain's errors meet HTTP statuses."""
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from core.errors import InvalidError, WindthrowError
+from core.jobs.errors import ClientRefConflictError, JobNotFoundError, ModelNotFoundError, ModelNotReadyError
+from core.store.blobs import BlobNotFoundError, DigestMismatchError
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:windthrow:problem:"
+
+
+class FieldProblem(BaseModel):
+    """One offending place of a request."""
+
+    pointer: str
+    """JSON pointer into the body as a URI fragment ("#/attacks/0/eps"), or the name of a query or path parameter."""
+    code: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What went wrong and what to do about it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None = None
+    errors: list[FieldProblem] = []
+
+
+class ProblemError(Exception):
+    """An answer other than success, said by a route itself."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.errors = list(errors)
+        self.headers = headers or {}
+
+
+STATUSES: dict[type[WindthrowError], HTTPStatus] = {
+    JobNotFoundError: HTTPStatus.NOT_FOUND,
+    BlobNotFoundError: HTTPStatus.NOT_FOUND,
+    ModelNotReadyError: HTTPStatus.CONFLICT,
+    ClientRefConflictError: HTTPStatus.CONFLICT,
+}
+"""Every other error that a user can act on is 422: the request was understood and cannot be done as written."""
+
+FIELDS: dict[type[WindthrowError], str] = {
+    ModelNotFoundError: "model",
+    ModelNotReadyError: "model",
+    ClientRefConflictError: "client_ref",
+    DigestMismatchError: "sha256",
+}
+"""Where in a body the value stands that an error is about, for errors that know no field of their own."""
+
+
+def at(error: InvalidError, prefix: str) -> ProblemError:
+    """An error about a value that stands at `prefix` ("manifest", "upload") in the body."""
+    path = f"{prefix}.{error.field}" if error.field else prefix
+    problem = FieldProblem(pointer=pointer(path.split(".")), code=error.code, message=str(error))
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error), errors=[problem])
+
+
+def pointer(path: Iterable[object]) -> str:
+    """A JSON pointer as a URI fragment (RFC 6901)."""
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in path if part != ""]
+    return "#/" + "/".join(parts) if parts else "#"
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with a problem document."""
+    app.add_exception_handler(ProblemError, _problem_error)
+    app.add_exception_handler(WindthrowError, _windthrow_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+
+
+def _answer(
+    request: Request,
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    *,
+    errors: Sequence[FieldProblem] = (),
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    problem = Problem(
+        type=TYPE_PREFIX + code,
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=getattr(request.state, "request_id", None),
+        errors=list(errors),
+    )
+    return JSONResponse(problem.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _problem_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)
+    return _answer(request, error.status, error.code, str(error), errors=error.errors, headers=error.headers)
+
+
+async def _windthrow_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, WindthrowError)
+    status = STATUSES.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+    field = error.field if isinstance(error, InvalidError) else FIELDS.get(type(error), "")
+    errors = (
+        [FieldProblem(pointer=pointer(field.split(".")), code=error.code, message=str(error))]
+        if field
+        else []
+    )
+    return _answer(request, status, error.code, str(error), errors=errors)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [_field_problem(entry) for entry in error.errors()]
+    count = len(errors)
+    detail = (
+        errors[0].message
+        if count == 1
+        else f"{count} fields are not acceptable; the first: {errors[0].message}"
+    )
+    return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, errors=errors)
+
+
+def _field_problem(entry: dict[str, Any]) -> FieldProblem:
+    place, *path = entry["loc"]
+    cause = entry.get("ctx", {}).get("error")
+    if entry["type"] == "json_invalid":
+        message = f"the body is not JSON: {entry.get('ctx', {}).get('error', 'syntax error')}"
+        return FieldProblem(pointer="#", code="json_invalid", message=message)
+    if isinstance(cause, InvalidError):
+        path += cause.field.split(".") if cause.field else []
+        return FieldProblem(pointer=pointer(path), code=cause.code, message=str(cause))
+    where = pointer(path) if place == "body" else ".".join(map(str, path))
+    return FieldProblem(pointer=where, code=entry["type"], message=entry["msg"])
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return http_problem(request, error)
+
+
+def http_problem(request: Request, error: HTTPException) -> JSONResponse:
+    """The problem document of an error that the framework knows by its status alone."""
+    status = HTTPStatus(error.status_code)
+    codes = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large", HTTPStatus.NOT_FOUND: "not_found"}
+    code = codes.get(status, status.phrase.lower().replace(" ", "_"))
+    return _answer(request, status, code, str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _internal_error(request: Request, error: Exception) -> JSONResponse:
+    del error  # Starlette raises it again after this answer, and the server logs it
+    detail = "something broke on our side; the request id finds it in the log"
+    return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)

@@ -1,0 +1,183 @@
+"""Working on a shard: claim it, keep the lease alive, end it once. Every end is fenced by the lease's token.
+
+A worker that was silent for too long holds a token that no row has any more: what it brings is dropped.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.jobs import events, outbox
+from core.jobs.progress import (
+    NOW,
+    interval,
+    lock_job,
+    move_job,
+    move_shard,
+    requeue,
+    requeue_or_fail,
+    settle_cancel,
+)
+from core.jobs.states import JOB_OPEN, shards_before
+from core.store.tables import Job, Shard, ShardResult
+
+LeaseState = Literal["held", "cancelled", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A shard that is this worker's until the lease ends."""
+
+    shard_id: UUID
+    job_id: UUID
+    token: UUID
+    attempt: int
+    kind: str
+    spec: dict[str, Any]
+    payload: dict[str, Any]
+    model_id: UUID
+
+
+def claim(session: Session, shard_id: UUID, *, worker: str, lease_seconds: float) -> Claim | None:
+    """Take a queued shard; None if it is not to be had: taken, done, or its job over or being cancelled.
+
+    The UPDATE decides; the job's lock before it keeps a concurrent cancel from missing the shard.
+    """
+    job = session.scalar(
+        select(Job)
+        .join(Shard, Shard.job_id == Job.id)
+        .where(Shard.id == shard_id)
+        .with_for_update(key_share=True, of=Job)
+        .execution_options(populate_existing=True)
+    )
+    if job is None or job.cancel_requested or job.state not in JOB_OPEN:
+        return None
+    token = uuid4()
+    lease = {"lease_token": token, "lease_expires_at": NOW + interval(lease_seconds), "worker": worker}
+    row = session.execute(
+        update(Shard)
+        .where(Shard.id == shard_id, Shard.state == "queued", Shard.state.in_(shards_before("running")))
+        .values(state="running", attempt=Shard.attempt + 1, started_at=NOW, **lease)
+        .returning(Shard.attempt, Shard.payload)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None:
+        return None
+    if job.state == "queued":
+        move_job(job, "running")
+        events.record(session, job.id, "job.started", {"worker": worker})
+    return Claim(shard_id, job.id, token, row.attempt, job.kind, job.spec, row.payload, job.model_id)
+
+
+def renew(session: Session, claim: Claim, lease_seconds: float) -> LeaseState:
+    """Extend the lease; "cancelled" when the job no longer wants the shard, "lost" when it is another's."""
+    unwanted = (
+        select(or_(Job.cancel_requested, Job.state != "running"))
+        .where(Job.id == claim.job_id)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        update(Shard)
+        .where(*_fence(claim))
+        .values(lease_expires_at=NOW + interval(lease_seconds))
+        .returning(unwanted)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None:
+        return "lost"
+    return "cancelled" if row[0] else "held"
+
+
+def find_result(session: Session, key: str) -> ShardResult | None:
+    """What an earlier shard with the same key has found."""
+    return session.get(ShardResult, key)
+
+
+def finish(
+    session: Session,
+    claim: Claim,
+    *,
+    result_key: str,
+    blob: str,
+    samples: int,
+    cost: Mapping[str, Any],
+    code_version: str,
+    reused: bool,
+) -> bool:
+    """The shard succeeded; False, and nothing is written, if the lease is no longer this worker's.
+
+    The last shard of a job rings for its finalisation.
+    """
+    job, shard = _held(session, claim)
+    if job is None or shard is None:
+        return False
+    result = {
+        "key": result_key,
+        "blob": blob,
+        "samples": samples,
+        "cost": dict(cost),
+        "code_version": code_version,
+    }
+    session.execute(insert(ShardResult).values(result).on_conflict_do_nothing())
+    shard.result_key, shard.reused, shard.error = result_key, reused, None
+    move_shard(shard, "succeeded")
+    _progress(session, job, shard)
+    settle_cancel(session, job)
+    return True
+
+
+def fail(session: Session, claim: Claim, *, code: str, message: str, retry: bool, max_attempts: int) -> bool:
+    """The shard did not succeed: queued again if `retry` and attempts are left, else the job fails so.
+
+    False if the lease is no longer this worker's.
+    """
+    job, shard = _held(session, claim)
+    if job is None or shard is None:
+        return False
+    error = {"code": code, "message": message}
+    requeue_or_fail(session, job, shard, error=error, retry=retry, max_attempts=max_attempts)
+    return True
+
+
+def release(session: Session, claim: Claim) -> bool:
+    """The worker is asked to stop: the shard is queued again and the attempt does not count."""
+    job, shard = _held(session, claim)
+    if job is None or shard is None:
+        return False
+    if job.cancel_requested or job.state != "running":
+        move_shard(shard, "cancelled")
+        settle_cancel(session, job)
+    else:
+        shard.attempt -= 1
+        requeue(session, shard)
+    return True
+
+
+def _fence(claim: Claim) -> tuple[Any, ...]:
+    return Shard.id == claim.shard_id, Shard.lease_token == claim.token, Shard.state == "running"
+
+
+def _held(session: Session, claim: Claim) -> tuple[Job | None, Shard | None]:
+    """Job and shard, locked, if the lease is still this worker's."""
+    job = lock_job(session, claim.job_id)
+    statement = select(Shard).where(*_fence(claim)).with_for_update(key_share=True)
+    return job, session.scalar(statement.execution_options(populate_existing=True))
+
+
+def _progress(session: Session, job: Job, shard: Shard) -> None:
+    if job.state != "running":
+        return
+    job.shards_done += 1
+    job.work_done += shard.work
+    job.version += 1
+    done = {"shards_done": job.shards_done, "shards_total": job.shards_total}
+    work = {"work_done": job.work_done, "work_total": job.work_total}
+    data = {"ordinal": shard.ordinal, "reused": shard.reused, **done, **work}
+    events.record(session, job.id, "shard.succeeded", data)
+    if job.shards_done == job.shards_total and not job.cancel_requested:
+        outbox.ring(session, "finalise", [job.id], urgent=True)

@@ -1,0 +1,48 @@
+"""The state machines of jobs and shards: the only transitions there are."""
+
+from typing import Literal, get_args
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ShardState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+JobKind = Literal["evaluation", "model_check"]
+ModelState = Literal["checking", "ready", "rejected"]
+UploadState = Literal["open", "complete", "failed"]
+Topic = Literal["shard", "finalise"]
+
+JOB_STATES: tuple[JobState, ...] = get_args(JobState)
+SHARD_STATES: tuple[ShardState, ...] = get_args(ShardState)
+JOB_KINDS: tuple[JobKind, ...] = get_args(JobKind)
+MODEL_STATES: tuple[ModelState, ...] = get_args(ModelState)
+UPLOAD_STATES: tuple[UploadState, ...] = get_args(UploadState)
+TOPICS: tuple[Topic, ...] = get_args(Topic)
+
+JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    "queued": frozenset({"running", "cancelled"}),
+    "running": frozenset({"succeeded", "failed", "cancelled"}),
+    "succeeded": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+"""Cancelling is a flag beside the state: a job is `cancelled` once nothing of it runs any more."""
+
+SHARD_TRANSITIONS: dict[ShardState, frozenset[ShardState]] = {
+    "queued": frozenset({"running", "cancelled"}),
+    "running": frozenset({"succeeded", "failed", "cancelled", "queued"}),
+    "succeeded": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+"""`running` goes back to `queued` when a worker is lost, preempted, or failed in a way that may pass."""
+
+JOB_FINAL: frozenset[JobState] = frozenset(state for state in JOB_STATES if not JOB_TRANSITIONS[state])
+JOB_OPEN: tuple[JobState, ...] = tuple(state for state in JOB_STATES if JOB_TRANSITIONS[state])
+
+
+def jobs_before(state: JobState) -> tuple[JobState, ...]:
+    """The states from which a job may become `state`: every UPDATE asks for one of them."""
+    return tuple(source for source in JOB_STATES if state in JOB_TRANSITIONS[source])
+
+
+def shards_before(state: ShardState) -> tuple[ShardState, ...]:
+    """The states from which a shard may become `state`."""
+    return tuple(source for source in SHARD_STATES if state in SHARD_TRANSITIONS[source])

@@ -1,0 +1,114 @@
+"""What an operator may set in the environment: DATABASE_URL, BROKER_URL, the rest as WINDTHROW_<NAME>."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GIB = 2**30
+MIB = 2**20
+
+UNPREFIXED = {"database_url", "broker_url"}
+PREFIX = "WINDTHROW_"
+
+
+class Settings(BaseSettings):
+    """One process's configuration. Durations are in seconds, sizes in bytes.
+
+    Attributes:
+        database_url: PostgreSQL; empty until `windthrow-server up` has started its own.
+        broker_url: Redis or Valkey; likewise.
+        data_dir: blobs, logs, the key secret, and the servers that `up` starts.
+        cache_dir: rendered and downloaded data sets; without it, `data_dir/cache`.
+        key_secret: keys the digests of API keys; without it, one is made and kept in `data_dir/secret`.
+        lease_seconds: a shard whose worker is silent for this long is given to another.
+        max_attempts: how often a shard is started before its job fails.
+        ring_after_seconds: a queued shard that idle workers leave alone for so long is announced again.
+        shard_samples: samples per shard, rounded down to whole batches.
+        threads: torch threads per worker process.
+        execution_module: what turns a shard into statistics.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, populate_by_name=True, frozen=True, extra="ignore")
+
+    database_url: Annotated[str, Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))] = ""
+    broker_url: Annotated[str, Field(validation_alias=AliasChoices("BROKER_URL", "broker_url"))] = ""
+    data_dir: Path = Path(".windthrow")
+    cache_dir: Path | None = None
+    key_secret: SecretStr | None = None
+
+    lease_seconds: float = Field(default=45, gt=0)
+    heartbeat_seconds: float = Field(default=10, gt=0)
+    max_attempts: int = Field(default=3, ge=1)
+    reap_seconds: float = Field(default=5, gt=0)
+    ring_after_seconds: float = Field(default=60, gt=0)
+    shard_soft_limit: int = Field(default=600, ge=1)
+    shard_hard_limit: int = Field(default=660, ge=1)
+    soft_shutdown_seconds: float = Field(default=3, ge=0)
+
+    max_upload_bytes: int = 4 * GIB
+    max_body_bytes: int = MIB
+    shard_samples: int = Field(default=256, ge=1)
+    threads: int = Field(default=1, ge=1)
+    execution_module: str = "worker.execution"
+
+    @field_validator("database_url")
+    @classmethod
+    def _driver(cls, value: str) -> str:
+        return normalise_database_url(value)
+
+    @property
+    def blob_dir(self) -> Path:
+        """Where blobs lie."""
+        return self.data_dir / "blobs"
+
+    @property
+    def cache(self) -> Path:
+        """Where data sets are kept once rendered or read."""
+        return self.cache_dir or self.data_dir / "cache"
+
+    def secret(self) -> bytes:
+        """The key of API key digests; made on first use, in `data_dir/secret` with mode 0600."""
+        if self.key_secret is not None:
+            return self.key_secret.get_secret_value().encode()
+        return kept_secret(self.data_dir / "secret").encode()
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables from which another process reads the same settings."""
+        found = {}
+        for name, value in self:
+            if value is None or value == "":
+                continue
+            if isinstance(value, SecretStr):
+                text = value.get_secret_value()
+            else:
+                text = str(value.absolute() if isinstance(value, Path) else value)
+            found[name.upper() if name in UNPREFIXED else PREFIX + name.upper()] = text
+        return found
+
+
+def normalise_database_url(url: str) -> str:
+    """The URL with the driver spelled out: `postgres://` and `postgresql://` become `postgresql+psycopg://`."""
+    for plain in ("postgres://", "postgresql://"):
+        if url.startswith(plain):
+            return "postgresql+psycopg://" + url.removeprefix(plain)
+    return url
+
+
+def kept_secret(path: Path) -> str:
+    """The secret in `path`, made if there is none; safe when several processes start at once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        draft.touch(mode=0o600, exist_ok=False)
+        draft.write_text(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,5 @@
+"""The language users write: attacks here, the documents that Pydantic reads in `core.specs.documents`."""
+
+from core.specs.attack import AttackSpec, AttackSpecError
+
+__all__ = ["AttackSpec", "AttackSpecError"]

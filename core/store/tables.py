@@ -1,0 +1,269 @@
+"""The tables. States are text with a CHECK, times are UTC, ids are time-ordered UUIDs; no relationships."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from core.jobs.states import JOB_KINDS, JOB_STATES, MODEL_STATES, SHARD_STATES, TOPICS, UPLOAD_STATES
+from core.store.types import Json, uuid7
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Table(DeclarativeBase):
+    """The base of every table."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's attribute
+        str: Text,
+        float: Double,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: Json,
+        list[str]: ARRAY(Text),
+    }
+
+
+def _among(column: str, values: Sequence[str]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _id() -> Mapped[UUID]:
+    return mapped_column(Uuid, primary_key=True, default=uuid7)
+
+
+def _created() -> Mapped[datetime]:
+    return mapped_column(server_default=func.now())
+
+
+def _key() -> Mapped[UUID | None]:
+    return mapped_column(ForeignKey("api_keys.id"))
+
+
+class ApiKey(Table):
+    """An API key: only its HMAC-SHA256 is kept, in hex, and a prefix by which its owner knows it."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = _id()
+    name: Mapped[str]
+    prefix: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = _created()
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class Upload(Table):
+    """A file on its way in; once complete its bytes are the blob of that digest. Sizes in bytes."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        _among("state", UPLOAD_STATES),
+        CheckConstraint("received >= 0 AND received <= size", name="received"),
+    )
+
+    id: Mapped[UUID] = _id()
+    sha256: Mapped[str] = mapped_column(index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    received: Mapped[int] = mapped_column(BigInteger, default=0)
+    state: Mapped[str] = mapped_column(default="open")
+    name: Mapped[str | None]
+    created_at: Mapped[datetime] = _created()
+    completed_at: Mapped[datetime | None]
+    key_id: Mapped[UUID | None] = _key()
+
+
+class Model(Table):
+    """A checkpoint bound to a manifest: `checking` until a worker has read it, then `ready` or `rejected`."""
+
+    __tablename__ = "models"
+    __table_args__ = (_among("state", MODEL_STATES), UniqueConstraint("sha256", "manifest_digest"))
+
+    id: Mapped[UUID] = _id()
+    name: Mapped[str | None]
+    sha256: Mapped[str]
+    manifest: Mapped[dict[str, Any]]
+    manifest_digest: Mapped[str]
+    state: Mapped[str] = mapped_column(default="checking")
+    reason: Mapped[dict[str, Any] | None]
+    parameters: Mapped[int | None] = mapped_column(BigInteger)
+    facts: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = _created()
+    checked_at: Mapped[datetime | None]
+    key_id: Mapped[UUID | None] = _key()
+
+
+class Job(Table):
+    """A spec being worked off. `version` grows with every change; work counts passes over one sample."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        _among("kind", JOB_KINDS),
+        _among("state", JOB_STATES),
+        CheckConstraint("shards_done >= 0 AND shards_done <= shards_total", name="shards"),
+        CheckConstraint("(state IN ('queued', 'running')) = (finished_at IS NULL)", name="finished"),
+        CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+        Index("ix_jobs_open", "state", postgresql_where=text("state IN ('queued', 'running')")),
+    )
+
+    id: Mapped[UUID] = _id()
+    kind: Mapped[str]
+    state: Mapped[str] = mapped_column(default="queued")
+    spec: Mapped[dict[str, Any]]
+    spec_digest: Mapped[str]
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"), index=True)
+    client_ref: Mapped[str | None] = mapped_column(unique=True)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    shards_total: Mapped[int]
+    shards_done: Mapped[int] = mapped_column(default=0)
+    work_total: Mapped[float]
+    work_done: Mapped[float] = mapped_column(default=0.0)
+    finalise_attempts: Mapped[int] = mapped_column(default=0)
+    finalising_until: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = _created()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    key_id: Mapped[UUID | None] = _key()
+
+
+class Shard(Table):
+    """A piece of a job that one worker does in one go, under a lease."""
+
+    __tablename__ = "shards"
+    __table_args__ = (
+        UniqueConstraint("job_id", "ordinal"),
+        _among("state", SHARD_STATES),
+        CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease_token"),
+        CheckConstraint("(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease"),
+        CheckConstraint("(state = 'succeeded') = (result_key IS NOT NULL)", name="result"),
+        CheckConstraint("attempt >= 0", name="attempt"),
+        Index("ix_shards_lease_expires_at", "lease_expires_at", postgresql_where=text("state = 'running'")),
+        Index("ix_shards_queued", "created_at", postgresql_where=text("state = 'queued'")),
+    )
+
+    id: Mapped[UUID] = _id()
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]
+    payload: Mapped[dict[str, Any]]
+    work: Mapped[float]
+    state: Mapped[str] = mapped_column(default="queued")
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_token: Mapped[UUID | None]
+    lease_expires_at: Mapped[datetime | None]
+    worker: Mapped[str | None]
+    result_key: Mapped[str | None] = mapped_column(ForeignKey("shard_results.key"))
+    reused: Mapped[bool] = mapped_column(default=False)
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = _created()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ShardResult(Table):
+    """The statistics of one piece of work, by everything that went into them: never computed twice."""
+
+    __tablename__ = "shard_results"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    blob: Mapped[str]
+    samples: Mapped[int]
+    cost: Mapped[dict[str, Any]]
+    code_version: Mapped[str]
+    created_at: Mapped[datetime] = _created()
+
+
+class Result(Table):
+    """What a finished job found: one row for the clean pass (ordinal -1) and one for each attack."""
+
+    __tablename__ = "results"
+    __table_args__ = (UniqueConstraint("job_id", "ordinal"),)
+
+    id: Mapped[UUID] = _id()
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]
+    attack: Mapped[dict[str, Any] | None]
+    metrics: Mapped[dict[str, Any]]
+    task_arp: Mapped[dict[str, Any] | None]
+    arp: Mapped[float | None]
+    samples: Mapped[int]
+    cost: Mapped[dict[str, Any]]
+    notes: Mapped[list[Any]] = mapped_column(Json)
+
+
+class Outbox(Table):
+    """A bell to ring at the broker: one per subject, unsent while `sent_at` is null. `attempts`: rings.
+
+    Urgent bells (finalising a job, checking a model) announce seconds of work that somebody waits for.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        _among("topic", TOPICS),
+        UniqueConstraint("topic", "subject"),
+        Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    topic: Mapped[str]
+    subject: Mapped[UUID]
+    created_at: Mapped[datetime] = _created()
+    sent_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    urgent: Mapped[bool] = mapped_column(default=False)
+
+
+class Event(Table):
+    """Something that happened to a job. Ids grow in the order in which one job's events were committed."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_job_id_id", "job_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = _created()
+
+
+class Idempotency(Table):
+    """A request that was made under an Idempotency-Key, and its answer once there is one."""
+
+    __tablename__ = "idempotency"
+
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_digest: Mapped[str]
+    status: Mapped[int | None]
+    response: Mapped[Any | None] = mapped_column(Json)
+    headers: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)

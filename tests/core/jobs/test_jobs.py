@@ -1,0 +1,612 @@
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from core.errors import InvalidError
+from core.jobs import events, outbox
+from core.jobs.cancel import cancel
+from core.jobs.errors import (
+    ClientRefConflictError,
+    JobNotFoundError,
+    JobTooLargeError,
+    ModelNotFoundError,
+    ModelNotReadyError,
+)
+from core.jobs.finalise import ResultRow, begin_finalise, complete, complete_model_check
+from core.jobs.leases import Claim, claim, fail, find_result, finish, release, renew
+from core.jobs.reaper import Reaped, reap
+from core.jobs.states import JOB_TRANSITIONS, SHARD_TRANSITIONS
+from core.jobs.submission import submit_evaluation, submit_model_check
+from core.store.database import Database
+from core.store.tables import Event, Job, Model, Outbox, Result, Shard, ShardResult
+
+Submit = Callable[..., Job]
+
+
+def shards_of(database: Database, job: Job) -> Sequence[Shard]:
+    with database.session() as session:
+        return session.scalars(select(Shard).where(Shard.job_id == job.id).order_by(Shard.ordinal)).all()
+
+
+def state_of(database: Database, job: Job) -> str:
+    with database.session() as session:
+        return session.get_one(Job, job.id).state
+
+
+def events_of(database: Database, job: Job) -> list[str]:
+    with database.session() as session:
+        return [event.type for event in events.after(session, job.id, 0)]
+
+
+def claim_one(database: Database, shard: Shard, *, lease_seconds: float = 60) -> Claim:
+    with database.session() as session:
+        claimed = claim(session, shard.id, worker="test", lease_seconds=lease_seconds)
+    assert claimed is not None
+    return claimed
+
+
+def finish_one(database: Database, claimed: Claim, *, key: str | None = None) -> bool:
+    with database.session() as session:
+        return finish(
+            session,
+            claimed,
+            result_key=key or uuid4().hex,
+            blob="0" * 64,
+            samples=16,
+            cost={"seconds": 1.0},
+            code_version="1",
+            reused=False,
+        )
+
+
+def fail_one(database: Database, claimed: Claim, *, retry: bool = True) -> bool:
+    with database.session() as session:
+        return fail(session, claimed, code="boom", message="it broke", retry=retry, max_attempts=2)
+
+
+def rung(database: Database, topic: str) -> set[UUID]:
+    with database.session() as session:
+        return set(
+            session.scalars(select(Outbox.subject).where(Outbox.topic == topic, Outbox.sent_at.is_(None)))
+        )
+
+
+def all_sent(database: Database) -> None:
+    with database.session() as session:
+        outbox.mark_sent(session, [row.id for row in outbox.pending(session, limit=1000)])
+
+
+def work_off(database: Database, job: Job) -> None:
+    for shard in shards_of(database, job):
+        assert finish_one(database, claim_one(database, shard))
+
+
+def reap_now(database: Database, *, ring_after: float = 60) -> Reaped:
+    with database.session() as session:
+        return reap(session, max_attempts=2, ring_after=ring_after)
+
+
+def expire(database: Database, claimed: Claim) -> None:
+    with database.session() as session:
+        past = func.now() - text("interval '1 second'")
+        session.execute(update(Shard).where(Shard.id == claimed.shard_id).values(lease_expires_at=past))
+
+
+# Submitting
+
+
+def test_a_submitted_job_has_shards_bells_and_an_event(database: Database, submit: Submit) -> None:
+    job = submit()
+    shards = shards_of(database, job)
+    assert (job.state, job.shards_total, job.shards_done) == ("queued", 4, 0)
+    assert job.work_total == sum(shard.work for shard in shards) == 64 + 64 * 2
+    assert rung(database, "shard") == {shard.id for shard in shards}
+    assert events_of(database, job) == ["job.queued"]
+
+
+def test_events_and_bells_wake_listeners(database: Database, submit: Submit) -> None:
+    with psycopg.connect(database.url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"LISTEN {events.EVENTS_CHANNEL}")
+        connection.execute(f"LISTEN {outbox.OUTBOX_CHANNEL}")
+        job = submit()
+        heard = {(note.channel, note.payload) for note in connection.notifies(timeout=10, stop_after=2)}
+    assert heard == {(events.EVENTS_CHANNEL, str(job.id)), (outbox.OUTBOX_CHANNEL, "")}
+
+
+def test_a_client_ref_attaches_to_the_job_it_already_has(database: Database, submit: Submit) -> None:
+    first = submit(client_ref="repo@sha")
+    assert submit(client_ref="repo@sha").id == first.id
+    with database.session() as session:
+        assert session.scalar(select(func.count()).select_from(Job)) == 1
+
+
+def test_a_client_ref_with_another_spec_conflicts(submit: Submit) -> None:
+    first = submit(client_ref="repo@sha")
+    with pytest.raises(ClientRefConflictError) as caught:
+        submit(client_ref="repo@sha", batch_size=8)
+    assert caught.value.job_id == first.id
+
+
+def test_two_submissions_racing_for_a_client_ref_make_one_job(database: Database, submit: Submit) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        jobs = set(pool.map(lambda _: submit(client_ref="raced").id, range(16)))
+    assert len(jobs) == 1
+    with database.session() as session:
+        assert session.scalar(select(func.count()).select_from(Shard)) == 4
+
+
+def test_unknown_and_unready_models_are_refused(database: Database, submit: Submit, model_id: UUID) -> None:
+    with pytest.raises(ModelNotFoundError):
+        submit(model=str(uuid4()))
+    with database.session() as session:
+        session.get_one(Model, model_id).state = "checking"
+    with pytest.raises(ModelNotReadyError, match="wait"):
+        submit()
+
+
+def test_an_attack_on_a_task_the_model_lacks_is_refused(submit: Submit) -> None:
+    with pytest.raises(InvalidError, match="no task 'depth'"):
+        submit(attacks=[{"algorithm": "fgsm", "objective": "single:depth", "eps": 8}])
+
+
+def test_a_job_of_too_many_shards_is_refused(submit: Submit) -> None:
+    attacks = [{"algorithm": "fgsm", "objective": "total", "eps": 1 + n / 100} for n in range(400)]
+    with pytest.raises(JobTooLargeError):
+        submit(attacks=attacks, batch_size=1, shard_samples=1)
+
+
+def test_a_large_job_is_submitted_whole(database: Database, submit: Submit) -> None:
+    attacks = [{"algorithm": "fgsm", "objective": "total", "eps": 1 + n / 100} for n in range(200)]
+    job = submit(attacks=attacks, batch_size=1, shard_samples=1)
+    assert job.shards_total == 201 * 64
+    assert len(rung(database, "shard")) == 201 * 64
+
+
+# Claiming
+
+
+def _claim_all(url: str, shard_ids: list[UUID]) -> list[UUID]:
+    database = Database(url, pool_size=1)
+    taken = []
+    for shard_id in shard_ids:
+        with database.session() as session:
+            if claim(session, shard_id, worker="racer", lease_seconds=60):
+                taken.append(shard_id)
+    database.dispose()
+    return taken
+
+
+@pytest.fixture(scope="module")
+def racers() -> Iterator[ProcessPoolExecutor]:
+    """Six processes."""
+    with ProcessPoolExecutor(6, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_six_processes_claim_every_shard_exactly_once(
+    database: Database, submit: Submit, racers: ProcessPoolExecutor
+) -> None:
+    attacks = [{"algorithm": "fgsm", "objective": "total", "eps": 1 + n} for n in range(5)]
+    jobs = [submit(attacks=attacks, batch_size=1, shard_samples=1, dataset={"name": "digits", "limit": 9})]
+    jobs += [submit(attacks=attacks, batch_size=1, shard_samples=1, dataset={"name": "digits", "limit": 8})]
+    ids = [shard.id for job in jobs for shard in shards_of(database, job)]
+    taken = [one for part in racers.map(_claim_all, [database.url] * 6, [ids] * 6) for one in part]
+    assert sorted(taken) == sorted(ids)
+    assert all(shard.attempt == 1 for job in jobs for shard in shards_of(database, job))
+
+
+def test_the_first_claim_starts_the_job_once(database: Database, submit: Submit) -> None:
+    job = submit()
+    for shard in shards_of(database, job)[:2]:
+        claim_one(database, shard)
+    assert state_of(database, job) == "running"
+    assert events_of(database, job).count("job.started") == 1
+
+
+def test_a_message_about_a_taken_unknown_or_finished_shard_claims_nothing(
+    database: Database, submit: Submit
+) -> None:
+    shard = shards_of(database, submit())[0]
+    claimed = claim_one(database, shard)
+    with database.session() as session:
+        assert claim(session, shard.id, worker="w", lease_seconds=60) is None
+        assert claim(session, uuid4(), worker="w", lease_seconds=60) is None
+    finish_one(database, claimed)
+    with database.session() as session:
+        assert claim(session, shard.id, worker="w", lease_seconds=60) is None
+
+
+# Ending a shard
+
+
+def test_finishing_moves_progress_and_version(database: Database, submit: Submit) -> None:
+    job = submit()
+    claimed = claim_one(database, shards_of(database, job)[0])
+    assert finish_one(database, claimed, key="k")
+    with database.session() as session:
+        now = session.get_one(Job, job.id)
+        assert (now.shards_done, now.work_done) == (1, 32.0)
+        assert now.version > job.version
+        last = events.after(session, job.id, 0)[-1]
+        assert last.type == "shard.succeeded"
+        assert (last.data["shards_done"], last.data["shards_total"]) == (1, 4)
+        found = find_result(session, "k")
+        assert found is not None
+        assert found.samples == 16
+
+
+def test_a_stale_result_is_dropped(database: Database, submit: Submit) -> None:
+    shard = shards_of(database, submit())[0]
+    stale = claim_one(database, shard)
+    expire(database, stale)
+    assert reap_now(database).expired == 1
+    fresh = claim_one(database, shard)
+    assert not finish_one(database, stale, key="stale")
+    assert not fail_one(database, stale)
+    with database.session() as session:
+        assert renew(session, stale, 60) == "lost"
+        assert renew(session, fresh, 60) == "held"
+        assert not release(session, stale)
+        assert find_result(session, "stale") is None
+    assert finish_one(database, fresh)
+    assert not finish_one(database, fresh)
+
+
+def test_the_same_result_key_is_stored_once(database: Database, submit: Submit) -> None:
+    first, second = shards_of(database, submit())[:2]
+    assert finish_one(database, claim_one(database, first), key="shared")
+    assert finish_one(database, claim_one(database, second), key="shared")
+    with database.session() as session:
+        assert session.scalar(select(func.count()).select_from(ShardResult)) == 1
+
+
+def test_a_failed_shard_is_retried_up_to_the_cap_then_fails_the_job(
+    database: Database, submit: Submit
+) -> None:
+    job = submit()
+    first, *others = shards_of(database, job)
+    all_sent(database)
+    assert fail_one(database, claim_one(database, first))
+    assert rung(database, "shard") == {first.id}
+    assert state_of(database, job) == "running"
+    assert fail_one(database, claim_one(database, first))
+    with database.session() as session:
+        failed = session.get_one(Job, job.id)
+        assert failed.state == "failed"
+        assert failed.error is not None
+        assert (failed.error["code"], failed.error["message"]) == ("boom", "it broke")
+        assert failed.error["detail"]["attempt"] == 2
+        assert failed.finished_at is not None
+    assert [shard.state for shard in shards_of(database, job)] == ["failed"] + ["cancelled"] * len(others)
+    assert events_of(database, job) == ["job.queued", "job.started", "shard.retried", "job.failed"]
+
+
+def test_a_permanent_failure_is_not_retried(database: Database, submit: Submit) -> None:
+    job = submit()
+    assert fail_one(database, claim_one(database, shards_of(database, job)[0]), retry=False)
+    assert state_of(database, job) == "failed"
+
+
+def test_a_running_shard_of_a_failed_job_is_told_to_stop(database: Database, submit: Submit) -> None:
+    job = submit()
+    first, second = shards_of(database, job)[:2]
+    running = claim_one(database, second)
+    fail_one(database, claim_one(database, first), retry=False)
+    with database.session() as session:
+        assert renew(session, running, 60) == "cancelled"
+        assert release(session, running)
+    assert shards_of(database, job)[1].state == "cancelled"
+
+
+def test_preemption_gives_the_attempt_back(database: Database, submit: Submit) -> None:
+    job = submit()
+    shard = shards_of(database, job)[0]
+    all_sent(database)
+    claimed = claim_one(database, shard)
+    with database.session() as session:
+        assert release(session, claimed)
+    back = shards_of(database, job)[0]
+    assert (back.state, back.attempt, back.lease_token) == ("queued", 0, None)
+    assert rung(database, "shard") == {shard.id}
+
+
+# Cancelling
+
+
+def test_cancelling_a_queued_job_ends_it_at_once(database: Database, submit: Submit) -> None:
+    job = submit()
+    with database.session() as session:
+        cancelled = cancel(session, job.id)
+    assert cancelled.state == "cancelled"
+    assert cancelled.finished_at is not None
+    assert {shard.state for shard in shards_of(database, job)} == {"cancelled"}
+    assert events_of(database, job) == ["job.queued", "job.cancelling", "job.cancelled"]
+
+
+def test_a_running_job_is_cancelled_when_its_last_running_shard_stops(
+    database: Database, submit: Submit
+) -> None:
+    job = submit()
+    claims = [claim_one(database, shard) for shard in shards_of(database, job)[:3]]
+    with database.session() as session:
+        assert cancel(session, job.id).state == "running"
+        assert cancel(session, job.id).cancel_requested
+        assert [renew(session, one, 60) for one in claims] == ["cancelled"] * 3
+    with database.session() as session:
+        release(session, claims[0])
+    fail_one(database, claims[1])
+    assert state_of(database, job) == "running"
+    assert finish_one(database, claims[2])
+    assert state_of(database, job) == "cancelled"
+    assert events_of(database, job).count("job.cancelling") == 1
+    assert events_of(database, job)[-1] == "job.cancelled"
+
+
+def test_a_cancelled_job_whose_worker_was_lost_ends_with_the_lease(
+    database: Database, submit: Submit
+) -> None:
+    job = submit()
+    claimed = claim_one(database, shards_of(database, job)[0])
+    with database.session() as session:
+        cancel(session, job.id)
+    expire(database, claimed)
+    reap_now(database)
+    assert state_of(database, job) == "cancelled"
+
+
+def test_a_finished_job_cannot_be_cancelled(database: Database, submit: Submit) -> None:
+    job = submit()
+    work_off(database, job)
+    with database.session() as session:
+        begin_finalise(session, job.id)
+        complete(session, job.id, [])
+    with database.session() as session:
+        assert cancel(session, job.id).state == "succeeded"
+
+
+def test_cancelling_nothing_says_so(database: Database) -> None:
+    with database.session() as session, pytest.raises(JobNotFoundError):
+        cancel(session, uuid4())
+
+
+def _cancel(url: str, job_id: UUID) -> None:
+    database = Database(url, pool_size=1)
+    with database.session() as session:
+        cancel(session, job_id)
+    database.dispose()
+
+
+def test_cancel_and_claims_racing_never_leave_a_shard_running_in_a_cancelled_job(
+    database: Database, submit: Submit, racers: ProcessPoolExecutor
+) -> None:
+    jobs = [
+        submit(batch_size=1, shard_samples=1, dataset={"name": "digits", "limit": n + 5}) for n in range(6)
+    ]
+    ids = [shard.id for job in jobs for shard in shards_of(database, job)]
+    tasks: list[Future[Any]] = [racers.submit(_claim_all, database.url, ids) for _ in range(3)]
+    tasks += [racers.submit(_cancel, database.url, job.id) for job in jobs]
+    for task in tasks:
+        task.result()
+    for job in jobs:
+        running = any(shard.state == "running" for shard in shards_of(database, job))
+        assert state_of(database, job) == ("running" if running else "cancelled")
+
+
+# Finalising
+
+
+ROWS = [
+    ResultRow(
+        ordinal=-1,
+        attack=None,
+        metrics={"left": {"accuracy": 90.0}},
+        task_arp=None,
+        arp=None,
+        samples=64,
+        cost={},
+    ),
+    ResultRow(
+        ordinal=0,
+        attack={"algorithm": "fgsm"},
+        metrics={"left": {"accuracy": float("nan")}},
+        task_arp={"left": -10.0},
+        arp=-10.0,
+        samples=64,
+        cost={"forward": 3},
+        notes=["undefined"],
+    ),
+]
+
+
+def test_the_last_shard_rings_for_finalisation_and_results_are_written_once(
+    database: Database, submit: Submit
+) -> None:
+    job = submit()
+    with database.session() as session:
+        assert begin_finalise(session, job.id) is None
+    work_off(database, job)
+    assert rung(database, "finalise") == {job.id}
+    with database.session() as session:
+        pairs = begin_finalise(session, job.id)
+        assert pairs is not None
+        assert [shard.ordinal for shard, _ in pairs] == [0, 1, 2, 3]
+        assert all(result.key == shard.result_key for shard, result in pairs)
+    with database.session() as session:
+        assert begin_finalise(session, job.id) is None
+    for expected in (True, False):
+        with database.session() as session:
+            assert complete(session, job.id, ROWS) is expected
+    with database.session() as session:
+        rows = session.scalars(select(Result).order_by(Result.ordinal)).all()
+        assert [row.ordinal for row in rows] == [-1, 0]
+        assert rows[1].metrics == {"left": {"accuracy": None}}
+    assert events_of(database, job)[-1] == "job.succeeded"
+
+
+def test_a_finalisation_that_kills_its_worker_fails_the_job_in_the_end(
+    database: Database, submit: Submit
+) -> None:
+    job = submit()
+    work_off(database, job)
+    for _ in range(2):
+        with database.session() as session:
+            assert begin_finalise(session, job.id, max_attempts=2)
+        with database.session() as session:
+            past = func.now() - text("interval '1 second'")
+            session.execute(update(Job).values(finalising_until=past))
+    with database.session() as session:
+        assert begin_finalise(session, job.id, max_attempts=2) is None
+        error = session.get_one(Job, job.id).error
+    assert error is not None
+    assert error["code"] == "worker_lost"
+
+
+def test_a_model_check_makes_its_model_ready(database: Database, model_id: UUID) -> None:
+    with database.session() as session:
+        job = submit_model_check(session, session.get_one(Model, model_id))
+    with database.session() as session:
+        assert session.get_one(Model, model_id).state == "checking"
+    work_off(database, job)
+    with database.session() as session:
+        assert begin_finalise(session, job.id)
+        assert complete_model_check(session, job.id, parameters=12, facts={"nan_weights": 0})
+    with database.session() as session:
+        model = session.get_one(Model, model_id)
+        assert (model.state, model.parameters, model.facts) == ("ready", 12, {"nan_weights": 0})
+        assert model.checked_at is not None
+
+
+def test_a_failed_or_cancelled_model_check_rejects_the_model(database: Database, model_id: UUID) -> None:
+    for end, code in (("fail", "boom"), ("cancel", "cancelled")):
+        with database.session() as session:
+            job = submit_model_check(session, session.get_one(Model, model_id))
+        if end == "fail":
+            fail_one(database, claim_one(database, shards_of(database, job)[0]), retry=False)
+        else:
+            with database.session() as session:
+                cancel(session, job.id)
+        with database.session() as session:
+            model = session.get_one(Model, model_id)
+            assert model.state == "rejected"
+            assert model.reason is not None
+            assert model.reason["code"] == code
+
+
+# Reaping
+
+
+def test_a_lost_worker_costs_attempts_and_in_the_end_the_job(database: Database, submit: Submit) -> None:
+    job = submit()
+    shard = shards_of(database, job)[0]
+    all_sent(database)
+    assert reap_now(database).expired == 0
+    expire(database, claim_one(database, shard))
+    assert reap_now(database).expired == 1
+    assert rung(database, "shard") == {shard.id}
+    expire(database, claim_one(database, shard))
+    assert reap_now(database).expired == 1
+    with database.session() as session:
+        error = session.get_one(Job, job.id).error
+    assert error is not None
+    assert error["code"] == "worker_lost"
+
+
+def test_a_lost_bell_is_rung_again_and_then_less_often(database: Database, submit: Submit) -> None:
+    job = submit()
+    all_sent(database)
+    assert reap_now(database, ring_after=60).rung == 0
+    assert reap_now(database, ring_after=0).rung == job.shards_total
+    assert len(rung(database, "shard")) == job.shards_total
+    all_sent(database)
+    with database.session() as session:
+        session.execute(update(Outbox).values(sent_at=func.now() - text("interval '90 seconds'")))
+    assert reap_now(database, ring_after=60).rung == 0
+    assert reap_now(database, ring_after=40).rung == job.shards_total
+
+
+def test_a_backlog_is_not_rung_again(database: Database, submit: Submit) -> None:
+    claim_one(database, shards_of(database, submit())[0])
+    all_sent(database)
+    assert reap_now(database, ring_after=0).rung == 0
+
+
+def test_a_job_that_only_needs_finalising_is_announced_again(database: Database, submit: Submit) -> None:
+    job = submit()
+    work_off(database, job)
+    all_sent(database)
+    assert reap_now(database, ring_after=60).finalised == 0
+    assert reap_now(database, ring_after=0).finalised == 1
+    assert rung(database, "finalise") == {job.id}
+
+
+def test_bells_of_finished_work_are_forgotten(database: Database, submit: Submit) -> None:
+    job = submit()
+    with database.session() as session:
+        cancel(session, job.id)
+    all_sent(database)
+    with database.session() as session:
+        session.execute(update(Outbox).values(sent_at=func.now() - text("interval '2 hours'")))
+    reap_now(database)
+    with database.session() as session:
+        assert session.scalar(select(func.count()).select_from(Outbox)) == 0
+
+
+# The whole
+
+
+def test_two_relays_never_publish_the_same_bell(database: Database, submit: Submit) -> None:
+    job = submit()
+    with database.session() as one, database.session() as other:
+        first = {row.id for row in outbox.pending(one, limit=2)}
+        second = {row.id for row in outbox.pending(other, limit=100)}
+    assert len(first) == 2
+    assert len(first | second) == job.shards_total
+
+
+def test_final_states_are_final() -> None:
+    for table in (JOB_TRANSITIONS, SHARD_TRANSITIONS):
+        for state in ("succeeded", "failed", "cancelled"):
+            assert not table[state]
+
+
+def test_the_database_refuses_states_that_contradict_themselves(database: Database, submit: Submit) -> None:
+    job = submit()
+    for statement in (
+        update(Job).values(state="done"),
+        update(Job).values(state="succeeded"),
+        update(Shard).values(state="running"),
+        update(Shard).values(state="succeeded"),
+    ):
+        with pytest.raises(IntegrityError), database.session() as session:
+            session.execute(statement)
+    assert state_of(database, job) == "queued"
+
+
+def test_events_of_a_job_are_read_from_where_one_left_off(database: Database, submit: Submit) -> None:
+    job = submit()
+    work_off(database, job)
+    with database.session() as session:
+        everything: list[Event] = list(events.after(session, job.id, 0))
+        assert [event.id for event in everything] == sorted(event.id for event in everything)
+        rest = events.after(session, job.id, everything[1].id, limit=2)
+        assert [event.id for event in rest] == [event.id for event in everything[2:4]]
+
+
+def test_nothing_is_left_of_a_submission_that_was_rolled_back(database: Database, make_spec: Any) -> None:
+    def submit_and_fail() -> None:
+        with database.session() as session:
+            submit_evaluation(session, make_spec(), key_id=None)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        submit_and_fail()
+    with database.session() as session:
+        for table in (Job, Shard, Outbox, Event):
+            assert session.scalar(select(func.count()).select_from(table)) == 0

@@ -1,0 +1,129 @@
+import os
+import signal
+import subprocess
+import sys
+
+from celery import Celery
+from sqlalchemy import select
+
+from core.jobs.cancel import cancel
+from core.jobs.submission import submit_model_check
+from core.store.tables import Model, Result
+from tests.worker.bench import ROOT, Bench, until
+from worker.app import FINALISE_TASK, SHARD_TASK, configure
+from worker.supervisor import Stack
+
+
+def test_a_job_runs_to_its_results(bench: Bench) -> None:
+    job_id = bench.submit()
+    job = bench.wait(job_id, "succeeded")
+    assert (job.shards_done, job.work_done) == (job.shards_total, job.work_total)
+    with bench.database.session() as session:
+        rows = session.scalars(select(Result).where(Result.job_id == job_id).order_by(Result.ordinal)).all()
+    assert [(row.ordinal, row.samples) for row in rows] == [(-1, 64), (0, 64)]
+    assert rows[0].metrics == {"left": {"accuracy": None}}
+
+
+def test_work_that_was_done_before_is_not_done_again(bench: Bench) -> None:
+    bench.wait(bench.submit(eps=3), "succeeded")
+    before = bench.runs()
+    again = bench.submit(eps=3)
+    bench.wait(again, "succeeded")
+    assert bench.runs() == before
+    assert all(shard.reused for shard in bench.shards(again))
+
+
+def test_duplicate_messages_run_a_shard_once(bench: Bench, stack: Stack) -> None:
+    with Celery(broker=stack.settings.broker_url, set_as_current=False) as rogue:
+        rogue.conf.update(configure(stack.settings))
+        before = bench.runs()
+        job_id = bench.submit()
+        for shard in bench.shards(job_id) * 3:
+            rogue.send_task(SHARD_TASK, args=[str(shard.id)])
+        bench.wait(job_id, "succeeded")
+        for _ in range(3):
+            rogue.send_task(FINALISE_TASK, args=[str(job_id)])
+        last = bench.submit()
+        bench.wait(last, "succeeded")
+    new = bench.runs() - before
+    assert set(new.values()) == {1}
+    assert len(new) == 8
+    with bench.database.session() as session:
+        assert len(session.scalars(select(Result).where(Result.job_id == job_id)).all()) == 2
+
+
+def test_an_error_of_the_user_fails_the_job_at_once(bench: Bench) -> None:
+    bench.behave("refuse")
+    job = bench.wait(bench.submit(), "failed")
+    assert job.error is not None
+    assert (job.error["code"], job.error["message"]) == ("refused", "this cannot be computed")
+    assert job.error["detail"]["attempt"] == 1
+
+
+def test_an_unexpected_error_is_retried_to_the_cap(bench: Bench) -> None:
+    bench.behave("raise")
+    job = bench.wait(bench.submit(), "failed")
+    assert job.error is not None
+    assert (job.error["code"], job.error["message"]) == ("internal_error", "ValueError: boom")
+    assert job.error["detail"]["attempt"] == 2
+
+
+def test_an_unexpected_error_that_passes_costs_nothing_but_time(bench: Bench) -> None:
+    bench.behave("raise")
+    job_id = bench.submit()
+    until(lambda: any(shard.attempt == 1 for shard in bench.shards(job_id)))
+    bench.behave("ok")
+    until(lambda: bench.job(job_id).state in {"succeeded", "failed"})
+
+
+def test_a_shard_that_kills_its_worker_fails_the_job_and_not_the_service(bench: Bench) -> None:
+    bench.behave("kill")
+    job = bench.wait(bench.submit(limit=16), "failed")
+    assert job.error is not None
+    assert job.error["code"] == "worker_lost"
+    bench.behave("ok")
+    bench.wait(bench.submit(), "succeeded")
+
+
+def test_a_running_job_is_cancelled_at_the_next_heartbeat(bench: Bench) -> None:
+    bench.behave("block")
+    job_id = bench.submit()
+    until(lambda: any(shard.state == "running" for shard in bench.shards(job_id)))
+    with bench.database.session() as session:
+        assert cancel(session, job_id).state == "running"
+    bench.wait(job_id, "cancelled", seconds=5)
+    bench.behave("ok")
+
+
+def test_a_preempted_worker_gives_its_shards_back(bench: Bench, stack: Stack) -> None:
+    bench.behave("block")
+    job_id = bench.submit()
+    until(lambda: sum(shard.state == "running" for shard in bench.shards(job_id)) == 2)
+    pid = stack.pids["worker"]
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: stack.pids.get("worker") != pid)
+    assert all(shard.attempt <= 1 for shard in bench.shards(job_id))
+    bench.behave("ok")
+    bench.wait(job_id, "succeeded")
+    assert {shard.attempt for shard in bench.shards(job_id)} == {1}
+
+
+def test_a_model_check_makes_its_model_ready_or_rejects_it(bench: Bench) -> None:
+    for behaviour, end, state in (("ok", "succeeded", "ready"), ("refuse", "failed", "rejected")):
+        bench.behave(behaviour)
+        with bench.database.session() as session:
+            model = Model(sha256=behaviour, manifest={}, manifest_digest=behaviour)
+            session.add(model)
+            session.flush()
+            job = submit_model_check(session, model)
+        bench.wait(job.id, end)
+        with bench.database.session() as session:
+            checked = session.get_one(Model, model.id)
+            assert checked.state == state
+            assert (checked.parameters, (checked.reason or {}).get("code")) in {(7, None), (None, "refused")}
+
+
+def test_what_runs_beside_the_pool_processes_never_imports_torch() -> None:
+    modules = "worker.cli, worker.app, worker.tasks, worker.relay, worker.supervisor"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
