@@ -22,6 +22,7 @@ help:
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Windthrow needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	@echo "Installing into $(VENV), this once: about a minute on a fast line."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) --constraint constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[worker,local,demo,dev]' --constraint constraints.txt

@@ -18,12 +18,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api.problems import ProblemError
+from api.text import Line
 from core.store.tables import Idempotency
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(alias="Idempotency-Key", min_length=1, max_length=200, description="Makes a repeat safe."),
-]
+IdempotencyKey = Annotated[Line | None, Header(alias="Idempotency-Key", description="Makes a repeat safe.")]
 
 
 def answer_once(

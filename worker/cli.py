@@ -61,7 +61,7 @@ def up(
     PostgreSQL and Valkey are started too unless DATABASE_URL and BROKER_URL name them.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
+    _stop_on_signals()
     settings = _settings(data)
     began = time.monotonic()
     stack = Stack(
@@ -94,7 +94,7 @@ def demo(
     from worker.demo.client import Service  # noqa: PLC0415 - likewise
     from worker.demo.run import FULL, QUICK, run_demo  # noqa: PLC0415 - other commands do without
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    _stop_on_signals()
     settings = _settings(data)
     console.print("Starting PostgreSQL, Valkey, the API and the workers …")
     try:
@@ -200,6 +200,12 @@ def _announce(stack: Stack, *, seconds: float) -> None:
     console.print(f"  API   {stack.url}   (documentation at {stack.url}/docs)")
     console.print(f"  key   {stack.key}")
     console.print(f"  data  {stack.data_dir}   (logs in logs/)")
+
+
+def _stop_on_signals() -> None:
+    """Ctrl-C and SIGTERM stop the service, also where a shell started it in the background and ignores SIGINT."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, JsonValue, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from api.auth import Reader
 from api.paging import Limit, Page
@@ -77,7 +77,7 @@ class LayoutDetail(LayoutView):
 class LayoutRequest(BaseModel):
     """A layout in any accepted form."""
 
-    layout: JsonValue = Field(examples=["all-shared", {"index": 14}])
+    layout: Any = Field(examples=["all-shared", {"index": 14}])
     tasks: int = Field(default=3, ge=1, le=16)
     backbone: str = "deeplab_resnet34"
 

@@ -20,6 +20,7 @@ from api.auth import Reader, Submitter
 from api.idempotency import IdempotencyKey, answer_once
 from api.paging import Cursor, Limit, Page, newest
 from api.state import AppState, State, Transaction
+from api.text import Line
 from core.jobs import events
 from core.jobs.cancel import cancel
 from core.jobs.errors import JobNotFoundError
@@ -39,10 +40,8 @@ WAIT = re.compile(r"\bwait=(\d{1,9})\b")
 class EvaluationRequest(EvaluationSpec):
     """An evaluation, and optionally the caller's own name for it."""
 
-    client_ref: str | None = Field(
+    client_ref: Line | None = Field(
         default=None,
-        min_length=1,
-        max_length=200,
         description="Submitting the same spec under the same name again returns the job that already has it.",
     )
 

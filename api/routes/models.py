@@ -15,6 +15,7 @@ from api.auth import Reader, Submitter
 from api.paging import Cursor, Limit, Page, newest
 from api.problems import FieldProblem, ProblemError, at
 from api.state import State, Transaction
+from api.text import Line
 from core.backbones import backbone
 from core.checkpoints import CheckpointError, check_tensors, expected_tensors, read_header
 from core.jobs.states import ModelState
@@ -31,7 +32,7 @@ class ModelRequest(BaseModel):
     """A checkpoint and what it is."""
 
     upload: UUID = Field(description="A complete upload of a safetensors file.")
-    name: Annotated[str | None, Field(max_length=200)] = None
+    name: Line | None = None
     manifest: ModelManifest
 
 
@@ -93,7 +94,7 @@ def list_models(
     _: Reader,
     cursor: Cursor = None,
     limit: Limit = 50,
-    name: Annotated[str | None, Query(description="Only models of exactly this name.")] = None,
+    name: Annotated[Line | None, Query(description="Only models of exactly this name.")] = None,
 ) -> Page[ModelView]:
     """Models, newest first."""
     statement = select(Model) if name is None else select(Model).where(Model.name == name)

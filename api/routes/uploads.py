@@ -13,6 +13,7 @@ from sqlalchemy import func
 from api.auth import Submitter
 from api.problems import FieldProblem, ProblemError
 from api.state import AppState, State, Transaction
+from api.text import Line
 from core.store.blobs import BlobWriter, DigestMismatchError
 from core.store.tables import Upload
 
@@ -28,7 +29,7 @@ class UploadRequest(BaseModel):
         str, Field(pattern=r"^[0-9a-f]{64}$", description="Digest of the bytes, lower-case hex.")
     ]
     size: Annotated[int, Field(ge=1, description="Bytes.")]
-    name: Annotated[str | None, Field(max_length=200)] = None
+    name: Line | None = None
 
 
 class UploadView(BaseModel):

@@ -5,7 +5,7 @@ import json
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.backbones import backbone
 from core.datasets import DATASETS
@@ -37,7 +37,7 @@ class ModelManifest(Document):
     """Everything beside the weights that makes a model; the checkpoint's tensors are checked against it."""
 
     backbone: str
-    layout: JsonValue = Field(
+    layout: Any = Field(
         description='JSON levels, {"index": 14}, "all-shared" or "independent"; tasks by number or name.'
     )
     profile: str = Field(description="The tasks and their order.")

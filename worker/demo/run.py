@@ -68,7 +68,7 @@ class Comparison:
         }
 
 
-FULL = Comparison(("fgsm", "pgd"), (2, 4, 8), steps=20, samples={"scenes": 64, "digits": 128})
+FULL = Comparison(("fgsm", "pgd"), (2, 4, 8), steps=20, samples={"scenes": 48, "digits": 96})
 QUICK = Comparison(("fgsm", "pgd"), (2, 4, 8), steps=5, samples={"scenes": 24, "digits": 48})
 
 

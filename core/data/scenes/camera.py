@@ -39,18 +39,13 @@ class Camera:
 
         First the R x R pixel centres row by row, then the (R + 1) x (R + 1) pixel corners.
         """
-        focal = self.focal(resolution)
-        centres = (np.arange(resolution, dtype=np.float32) + np.float32(0.5 - resolution / 2)) / np.float32(
-            focal
-        )
-        corners = (np.arange(resolution + 1, dtype=np.float32) - np.float32(resolution / 2)) / np.float32(
-            focal
-        )
-        right, down, forward = self.axes
-        grids = []
-        for line in (centres, corners):
-            across, along = line[None, :], line[:, None]
-            axes = zip(right, down, forward, strict=True)
-            planes = [np.float32(r) * across + (np.float32(d) * along + np.float32(f)) for r, d, f in axes]
-            grids.append(np.stack(planes).reshape(3, -1))
-        return np.concatenate(grids, axis=1)
+        count, focal = resolution * resolution, np.float32(self.focal(resolution))
+        centres = (np.arange(resolution, dtype=np.float32) + np.float32(0.5 - resolution / 2)) / focal
+        corners = (np.arange(resolution + 1, dtype=np.float32) - np.float32(resolution / 2)) / focal
+        axes = np.array(self.axes, dtype=np.float32)
+        rays = np.empty((3, count + (resolution + 1) ** 2), dtype=np.float32)
+        for line, grid in ((centres, rays[:, :count]), (corners, rays[:, count:])):
+            across, (along, forward) = axes[0, :, None] * line, (axes[1, :, None] * line, axes[2, :, None])
+            square = grid.reshape(3, len(line), len(line))
+            np.add(across[:, None, :], (along + forward)[:, :, None], out=square)
+        return rays

@@ -1,13 +1,14 @@
 """Which surface every ray meets first, and which points a light does not reach."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.data.scenes.arrays import Bools, Floats, Ints, Point
 from core.data.scenes.intersections import dot, safe_inverse, turned, unit_vectors
-from core.data.scenes.solids import BOX, ELLIPSOID, FRUSTUM, Shape, Solid, part_rows
+from core.data.scenes.parts import Meetings, Parts
+from core.data.scenes.solids import BOX, ELLIPSOID, FRUSTUM, Solid
 
 WALL, FLOOR, CEILING = 0, 1, 2
 """The room's own parts; a solid's parts are numbered from `ROOM_PARTS` on."""
@@ -15,6 +16,7 @@ WALL, FLOOR, CEILING = 0, 1, 2
 ROOM_PARTS = 3
 
 _NEARLY_THERE = np.float32(0.999)
+_FAR = np.float32(np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +43,22 @@ class Stage:
 
     def __init__(self, size: Point, solids: Sequence[Solid]) -> None:
         self.size = size
-        self.shapes: list[Shape] = []
-        rows = part_rows(solids)
-        first = 0
-        for solid in solids:
-            last = first + len(solid.parts)
-            self.shapes.append(Shape(solid, rows[first:last], first + ROOM_PARTS))
-            first = last
-        self._parts = _part_table(size, solids)
+        self._table = _part_table(size, solids)
+        self._parts = Parts(solids, self._table[:, ROOM_PARTS:]) if solids else None
 
     def cast(self, origin: Point, rays: Floats) -> Hits:
         """Follow rays [3, P] from a point inside the room to the first surface."""
         distance, part = self._leave_room(origin, rays)
-        for shape, index in self._candidates(origin, rays):
-            _keep_nearer(shape, origin, rays, index, distance, part)
+        if self._parts:
+            _keep_nearest(self._parts.meetings(origin, rays, limit=_FAR), distance, part)
         return self._resolve(origin, rays, distance, part)
 
     def occluded(self, light: Point, rays: Floats) -> Bools:
         """Which of the points light + rays [3, P] lie in shadow: [P]."""
         dark = np.zeros(rays.shape[1], dtype=np.bool_)
-        for shape, index in self._candidates(light, rays):
-            met, distances = shape.distances(light, rays, index)
-            dark[met] |= np.minimum.reduce(distances, axis=0) < _NEARLY_THERE
+        if self._parts:
+            dark[self._parts.meetings(light, rays, limit=_NEARLY_THERE).ray] = True
         return dark
-
-    def _candidates(self, origin: Point, rays: Floats) -> Iterator[tuple[Shape, Ints]]:
-        """Shapes whose bounding spheres are met, and the rays that meet them."""
-        if not self.shapes:
-            return
-        centres, tangents = zip(*(shape.towards(origin) for shape in self.shapes), strict=True)
-        along = np.array(centres, dtype=np.float32) @ rays
-        along /= np.sqrt(dot(rays, rays))
-        for shape, row, tangent in zip(self.shapes, along, tangents, strict=True):
-            index = np.flatnonzero(row > np.float32(tangent)) if tangent else np.arange(rays.shape[1])
-            if index.size:
-                yield shape, index
 
     def _leave_room(self, origin: Point, rays: Floats) -> tuple[Floats, Ints]:
         """Distance to the room's own walls, floor and ceiling, and which of them."""
@@ -88,7 +71,7 @@ class Stage:
 
     def _resolve(self, origin: Point, rays: Floats, distance: Floats, part: Ints) -> Hits:
         """Points and normals of what was hit."""
-        table = self._parts.take(part, axis=1)
+        table = self._table.take(part, axis=1)
         cos, sin = table[:2]
         point = rays * distance
         point += np.array(origin, dtype=np.float32)[:, None]
@@ -102,7 +85,7 @@ def _local_normals(table: Floats, offset: Floats) -> Floats:
     """Normals [3, P] in the solids' frames at offsets [3, P] from the parts' centres."""
     normal = _box_normals(offset, table[8:11])
     for kind, of in ((ELLIPSOID, _ellipsoid_normals), (FRUSTUM, _frustum_normals)):
-        index = np.flatnonzero(table[11] == kind)
+        index = (table[11] == kind).nonzero()[0]
         if index.size:
             normal[:, index] = of(offset.take(index, axis=1), table[8:11].take(index, axis=1))
     return normal
@@ -118,30 +101,27 @@ def _part_table(size: Point, solids: Sequence[Solid]) -> Floats:
     return np.ascontiguousarray(np.array(rows, dtype=np.float32).T)
 
 
-def _keep_nearer(
-    shape: Shape, origin: Point, rays: Floats, index: Ints, distance: Floats, part: Ints
-) -> None:
-    """Note, in `distance` and `part`, where a shape is met before what was met so far."""
-    index, distances = shape.distances(origin, rays, index)
-    nearest, numbers = distance[index], part[index]
-    first = np.argmin(distances, axis=0)
-    found = np.minimum.reduce(distances, axis=0)
-    np.copyto(numbers, first + shape.first, where=found < nearest)
-    distance[index] = np.minimum(found, nearest)
-    part[index] = numbers
+def _keep_nearest(meetings: Meetings, distance: Floats, part: Ints) -> None:
+    """Note, in `distance` and `part`, what is met before the room; of equals the part of the lowest number."""
+    ahead = (meetings.distance < distance.take(meetings.ray)).nonzero()[0]
+    ray, found = meetings.ray.take(ahead), meetings.distance.take(ahead)
+    np.minimum.at(distance, ray, found)
+    nearest = (found == distance.take(ray)).nonzero()[0]
+    ray, number = ray.take(nearest), meetings.part.take(ahead.take(nearest)) + ROOM_PARTS
+    part[ray] = number
+    np.minimum.at(part, ray, number)
 
 
 def _box_normals(offset: Floats, half: Floats) -> Floats:
     """Outward normals [3, P] of the face nearest to points on a box (offsets from its centre)."""
     x, y, z = np.abs(offset) / half
-    normal = np.zeros_like(offset)
     upright = y >= np.maximum(x, z)
-    sideways = ~upright & (x >= z)
+    sideways = x >= z
+    normal = np.empty_like(offset)
+    np.greater(sideways, upright, out=normal[0])
     normal[1] = upright
-    normal[0] = sideways
-    normal[2] = ~(upright | sideways)
-    signed: Floats = np.copysign(normal, offset)
-    return signed
+    np.equal(sideways | upright, False, out=normal[2])
+    return np.copysign(normal, offset, out=normal)
 
 
 def _ellipsoid_normals(offset: Floats, half: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """The random numbers of one sample: a counter-based stream keyed by seed, split and index."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -30,6 +30,9 @@ def check_seed(seed: int) -> int:
 class Draws:
     """Random numbers that depend on (seed, split, index) and on nothing else.
 
+    Attributes:
+        unit: draws a number in [0, 1).
+
     Raises:
         InvalidError: the split is unknown, or the seed or the index is out of range.
     """
@@ -41,13 +44,12 @@ class Draws:
             raise InvalidError(f"an index is in 0..2^32-1; got {index}", field="index")
         sequence = np.random.SeedSequence(check_seed(seed), spawn_key=(SPLIT_KEYS[split], index))
         self._generator = np.random.Generator(np.random.Philox(sequence))
-        self._pool: list[float] = []
+        self.unit = self._units().__next__
 
-    def unit(self) -> float:
-        """A number in [0, 1)."""
-        if not self._pool:
-            self._pool = self._generator.random(_POOL).tolist()
-        return self._pool.pop()
+    def _units(self) -> Iterator[float]:
+        """Numbers in [0, 1), drawn by the pool, each pool from its end."""
+        while True:
+            yield from reversed(self._generator.random(_POOL).tolist())
 
     def uniform(self, low: float, high: float) -> float:
         """A number in [low, high)."""

@@ -47,34 +47,37 @@ def safe_inverse(values: Floats) -> Floats:
     return inverse
 
 
-def box_distances(table: Floats, origin: Floats, inverse: Floats) -> Floats:
-    """Slab test of boxes against rays: where they enter, [B, P]; infinite at misses, tiny from inside.
+def box_crossings(middle: Floats, half: Floats, inverse: Floats) -> tuple[Floats, Floats]:
+    """Slab test of ray and box, pair by pair: where they enter and leave, [P]; they miss if they leave first.
 
     Args:
-        table: [B, 6, 1], centre and half extents.
-        origin: [3, 1], of the rays.
+        middle: [3, P], the boxes' centres from the origin of the rays.
+        half: [3, P], half extents.
         inverse: [3, P], of the rays' directions.
     """
-    middle = (table[:, :3] - origin) * inverse
-    reach = table[:, 3:] * np.abs(inverse)
-    enter: Floats = np.maximum.reduce(middle - reach, axis=1)
-    middle += reach
-    leave = np.minimum.reduce(middle, axis=1)
+    middle = middle * inverse
+    reach = half * np.abs(inverse)
+    x, y, z = middle - reach
+    enter = np.maximum(x, y)
+    np.maximum(enter, z, out=enter)
     np.maximum(enter, _TINY, out=enter)
-    np.copyto(enter, _FAR, where=enter > leave)
-    return enter
+    middle += reach
+    x, y, z = middle
+    leave = np.minimum(x, y)
+    np.minimum(leave, z, out=leave)
+    return enter, leave
 
 
-def ellipsoid_distances(table: Floats, origin: Floats, rays: Floats) -> Floats:
+def ellipsoid_distances(start: Floats, half: Floats, rays: Floats) -> Floats:
     """The nearer crossing [P] of ray and ellipsoid, pair by pair.
 
     Args:
-        table: [6, P], centre and half axes.
-        origin: [3, 1], of the rays.
+        start: [3, P], origin of the rays from the centre.
+        half: [3, P], half axes.
         rays: [3, P], directions.
     """
-    scale = np.reciprocal(table[3:])
-    start = (origin - table[:3]) * scale
+    scale = np.reciprocal(half)
+    start = start * scale
     along = rays * scale
     a, b, c = dot(along, along), dot(along, start), dot(start, start) - np.float32(1.0)
     root = b * b - a * c
@@ -83,17 +86,17 @@ def ellipsoid_distances(table: Floats, origin: Floats, rays: Floats) -> Floats:
     return distance
 
 
-def frustum_distances(table: Floats, origin: Floats, rays: Floats) -> Floats:
+def frustum_distances(start: Floats, half: Floats, rays: Floats) -> Floats:
     """The nearest crossing [P] of ray and upright frustum, pair by pair.
 
     Args:
-        table: [6, P], centre, then bottom radius, half height, top radius.
-        origin: [3, 1], of the rays.
+        start: [3, P], origin of the rays from the centre.
+        half: [3, P], bottom radius, half height, top radius.
         rays: [3, P], directions.
     """
-    x, y, z = origin - table[:3]
-    bottom, half, top = table[3:]
-    slope = (top - bottom) / (half + half)
+    x, y, z = start
+    bottom, high, top = half
+    slope = (top - bottom) / (high + high)
     radius = (top + bottom) * np.float32(0.5) + slope * y
     dx, dy, dz = rays
     a = dx * dx + dz * dz - slope * slope * (dy * dy)
@@ -104,11 +107,11 @@ def frustum_distances(table: Floats, origin: Floats, rays: Floats) -> Floats:
     inverse = safe_inverse(a)
     distance: Floats = np.full_like(root, _FAR)
     for side in ((-b - root) * inverse, (-b + root) * inverse):
-        outside = missed | (np.abs(y + side * dy) > half) | (side <= 0.0)
+        outside = missed | (np.abs(y + side * dy) > high) | (side <= 0.0)
         np.copyto(side, _FAR, where=outside)
         np.minimum(distance, side, out=distance)
     upward = safe_inverse(dy)
-    for height, rim in ((-half, bottom), (half, top)):
+    for height, rim in ((-high, bottom), (high, top)):
         cap = (height - y) * upward
         u, v = x + cap * dx, z + cap * dz
         np.copyto(cap, _FAR, where=(u * u + v * v > rim * rim) | (cap <= 0.0))

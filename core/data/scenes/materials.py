@@ -1,6 +1,7 @@
 """What surfaces are made of. Every class draws colour, pattern and gloss alike, so they name no class."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from core.data.scenes.draws import Draws
 
@@ -37,8 +38,7 @@ PALETTE: tuple[Colour, ...] = (
 _DIRECTIONS = ((1.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.5, -1.0), (1.0, 0.12, 0.35))
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
+class Material(NamedTuple):
     """A solid texture in the frame of what it covers.
 
     Attributes:
@@ -72,8 +72,8 @@ class Materials:
         if not self._colours:
             self._colours = self.draws.shuffled(PALETTE)
         shade = self.draws.uniform(0.88, 1.08)
-        red, green, blue = (min(1.0, shade * value) ** 2 for value in self._colours.pop())
-        return (red, green, blue)
+        red, green, blue = self._colours.pop()
+        return (min(1.0, shade * red) ** 2, min(1.0, shade * green) ** 2, min(1.0, shade * blue) ** 2)
 
     def fresh(self, *, glow: float = 0.0) -> int:
         """Draw one more material and return its number."""
@@ -93,5 +93,5 @@ class Materials:
             red, green, blue = self.draws.pick(PALETTE)
             return (red * red, green * green, blue * blue)
         factor = self.draws.uniform(0.4, 0.7)
-        red, green, blue = (value * factor for value in base)
-        return (red, green, blue)
+        red, green, blue = base
+        return (red * factor, green * factor, blue * factor)

@@ -29,8 +29,9 @@ class Model:
 
     def box(self, material: int, x: Interval, y: Interval, z: Interval) -> None:
         """Add a box that spans these intervals."""
-        centre = ((x[0] + x[1]) / 2, (y[0] + y[1]) / 2, (z[0] + z[1]) / 2)
-        half = ((x[1] - x[0]) / 2, (y[1] - y[0]) / 2, (z[1] - z[0]) / 2)
+        (left, right), (low, high), (back, front) = x, y, z
+        centre = ((left + right) / 2, (low + high) / 2, (back + front) / 2)
+        half = ((right - left) / 2, (high - low) / 2, (front - back) / 2)
         self.parts.append(Part(BOX, material, centre, half))
 
     def ball(

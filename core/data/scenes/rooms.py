@@ -46,13 +46,19 @@ class _Room:
     solids: list[Solid] = field(default_factory=list)
     taken: list[Footprint] = field(default_factory=list)
     hanging: list[Footprint] = field(default_factory=list)
+    _view: tuple[float, float, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what every look at a spot asks for."""
+        yaw = self.camera.yaw
+        self._view = math.sin(yaw), math.cos(yaw), math.tan(self.camera.fov / 2.0)
 
     def sees(self, x: float, z: float, *, near: float) -> bool:
         """Whether a spot on the floor lies in view, at least `near` metres ahead."""
         dx, dz = x - self.camera.position[0], z - self.camera.position[2]
-        sin, cos = math.sin(self.camera.yaw), math.cos(self.camera.yaw)
+        sin, cos, tan = self._view
         ahead, across = sin * dx + cos * dz, cos * dx - sin * dz
-        return ahead > near and abs(across) < ahead * math.tan(self.camera.fov / 2.0)
+        return ahead > near and abs(across) < ahead * tan
 
     def free(self, spot: Footprint) -> bool:
         """Whether a footprint lies inside the room, clear of the camera and of everything there."""
@@ -60,7 +66,7 @@ class _Room:
             return False
         if spot.distance(self.camera.position[0], self.camera.position[2]) < KEEP_OUT:
             return False
-        return not any(spot.overlaps(other) for other in self.taken)
+        return not any(map(spot.overlaps, self.taken))
 
     def put(self, model: Model, spot: Footprint, *, base: float = 0.0) -> None:
         """Place a model on a footprint, its base at this height."""
@@ -134,8 +140,10 @@ def _add_openings(room: _Room, materials: Materials) -> None:
         base = 0.0 if is_door else draws.uniform(0.85, 1.05)
         for _ in range(_TRIES):
             spot = room.wall_spot(model, gap=-model.depth / 2 + 0.05)
+            if not room.sees(spot.x, spot.z, near=1.2):
+                continue
             wide = Footprint(spot.x, spot.z, spot.yaw, model.width + 0.4, 0.3)
-            if room.sees(spot.x, spot.z, near=1.2) and not any(wide.overlaps(other) for other in walls):
+            if not any(wide.overlaps(other) for other in walls):
                 room.put(model, spot, base=base)
                 walls.append(wide)
                 if is_door:

@@ -66,12 +66,12 @@ def _patterns(texture: Floats, surface: Ints, local: Floats, footprint: Floats) 
     pattern = texture[0].take(surface)
     drawers = ((STRIPES, _stripes), (CHECKER, _checker), (GRAIN, _grain), (NOISE, _mottle))
     for kind, draw in drawers:
-        index = np.flatnonzero(pattern == kind)
+        index = (pattern == kind).nonzero()[0]
         if index.size:
-            columns = texture.take(surface[index], axis=1)
+            columns = texture.take(surface.take(index), axis=1)
             frequency = columns[1]
             place = local.take(index, axis=1) + _ORIGIN
-            shown = _unit_range(np.float32(1.7) - np.float32(3.0) * footprint[index] * frequency)
+            shown = _unit_range(np.float32(1.7) - np.float32(3.0) * footprint.take(index) * frequency)
             value = draw(place, frequency, columns[2:])
             mix[index] = _HALF + (value - _HALF) * shown
     return mix
@@ -111,25 +111,25 @@ def _mottle(place: Floats, frequency: Floats, _: Floats) -> Floats:
 
 
 @cache
-def _lattice() -> Floats:
-    """Values at the corners of a periodic lattice, flat."""
+def _lattice() -> tuple[Floats, Floats]:
+    """Values at the corners of a periodic lattice, and how much they rise to the next along z, both flat."""
     words = np.random.Generator(np.random.Philox(20)).bytes(_LATTICE**3)
-    return np.frombuffer(words, dtype=np.uint8).astype(np.float32) / np.float32(255.0)
+    values = np.frombuffer(words, dtype=np.uint8).astype(np.float32) / np.float32(255.0)
+    rows = values.reshape(-1, _LATTICE)
+    return values, (np.roll(rows, -1, axis=1) - rows).ravel()
 
 
 def _noise(place: Floats) -> Floats:
     """Trilinear value noise between 0 and 1 at points [3, P] (of positive coordinates)."""
-    values = _lattice()
-    corner = place.astype(np.int32)
+    values, rises = _lattice()
+    corner = place.astype(np.intp)
     u, v, w = place - corner
-    x0, y0, z0 = corner & (_LATTICE - 1)
-    x1, y1, z1 = (corner + 1) & (_LATTICE - 1)
+    x0, y0, z = corner & (_LATTICE - 1)
+    x1, y1 = (corner[:2] + 1) & (_LATTICE - 1)
     sheets = []
-    for x in (x0 * _LATTICE**2, x1 * _LATTICE**2):
-        low, high = (
-            (values.take(x + y + z0), values.take(x + y + z1)) for y in (y0 * _LATTICE, y1 * _LATTICE)
-        )
-        front, back = low[0] + (low[1] - low[0]) * w, high[0] + (high[1] - high[0]) * w
+    for x in (x0 * _LATTICE**2 + z, x1 * _LATTICE**2 + z):
+        rows = (x + y * _LATTICE for y in (y0, y1))
+        front, back = (values.take(row) + rises.take(row) * w for row in rows)
         sheets.append(front + (back - front) * v)
     blended: Floats = sheets[0] + (sheets[1] - sheets[0]) * u
     return blended
@@ -156,22 +156,22 @@ def _add_light(
     normal = hits.normal
     beam = hits.point - position
     facing = -dot(beam, normal)
-    index = np.flatnonzero(facing > 0.0)
+    index = (facing > 0.0).nonzero()[0]
     beam = beam.take(index, axis=1)
-    lit = np.flatnonzero(~stage.occluded(lamp.position, beam))
-    index, beam = index[lit], beam.take(lit, axis=1)
+    lit = (~stage.occluded(lamp.position, beam)).nonzero()[0]
+    index, beam = index.take(lit), beam.take(lit, axis=1)
     square = dot(beam, beam)
     length: Floats = np.sqrt(square)
     strength = np.float32(lamp.power) / (_ONE + square * np.float32(0.45))
-    light[index] += strength * facing[index] / length
-    polished = np.flatnonzero(gloss[index] > 0.0)
+    light[index] += strength * facing.take(index) / length
+    polished = (gloss.take(index) > 0.0).nonzero()[0]
     if polished.size:
-        pick = index[polished]
-        halfway: Floats = (
-            unit_vectors(rays.take(pick, axis=1)) + beam.take(polished, axis=1) / length[polished]
+        pick = index.take(polished)
+        halfway: Floats = unit_vectors(rays.take(pick, axis=1)) + beam.take(polished, axis=1) / length.take(
+            polished
         )
         aligned = -dot(unit_vectors(halfway), normal.take(pick, axis=1))
         peak = np.maximum(aligned, 0.0)
         for _ in range(5):
             peak *= peak
-        shine[pick] += strength[polished] * gloss[pick] * peak
+        shine[pick] += strength.take(polished) * gloss.take(pick) * peak

@@ -24,7 +24,7 @@ from core.data.scenes.footprints import Footprint
 from core.data.scenes.responses import responses
 from core.data.scenes.rooms import compose
 from core.data.scenes.scene import Scene
-from core.data.scenes.solids import BOX, ELLIPSOID, FRUSTUM, Part, Shape, Solid, part_rows
+from core.data.scenes.solids import BOX, ELLIPSOID, FRUSTUM, Part, Solid
 from core.errors import InvalidError
 from core.tasks import SCENE_CLASSES, profile
 
@@ -64,8 +64,15 @@ def back_projected(scene: Scene, sample: Sample) -> npt.NDArray[np.float64]:
 
 def solid_bounds(solid: Solid) -> tuple[list[float], list[float]]:
     """Centre and half extents of a solid's bounding box, in its frame."""
-    bounds = Shape(solid, part_rows([solid]), 0).bounds.ravel().tolist()
-    return bounds[:3], bounds[3:]
+    centres = np.array([part.centre for part in solid.parts])
+    reach = np.array([part.half if part.kind != FRUSTUM else _frustum_reach(part) for part in solid.parts])
+    low, high = (centres - reach).min(axis=0), (centres + reach).max(axis=0)
+    return ((low + high) / 2).tolist(), ((high - low) / 2).tolist()
+
+
+def _frustum_reach(part: Part) -> tuple[float, float, float]:
+    bottom, height, top = part.half
+    return max(bottom, top), height, max(bottom, top)
 
 
 def cast_at(parts: tuple[Part, ...], *rays: tuple[float, float, float]) -> Hits:
