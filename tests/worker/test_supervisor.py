@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from core.errors import WindthrowError
 from core.settings import Settings
 from tests.worker.bench import EXECUTION, ROOT, until
-from worker.cli import cli
+from worker.cli import MissingExtraError, cli
 from worker.data_directory import InUseError
 from worker.processes import StartError
 from worker.supervisor import Stack
@@ -127,3 +127,11 @@ def test_commands_without_a_database_say_what_to_do(monkeypatch: pytest.MonkeyPa
         result = CliRunner().invoke(cli, arguments)
         assert isinstance(result.exception, WindthrowError)
         assert "DATABASE_URL" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["relay", "worker", "demo"])
+def test_commands_whose_packages_are_missing_say_which(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setitem(sys.modules, "celery", None)
+    error = CliRunner().invoke(cli, [command]).exception
+    assert isinstance(error, MissingExtraError)
+    assert "windthrow-server[worker]" in str(error)
