@@ -1,4 +1,4 @@
-"""Solids: groups of boxes, ellipsoids and frusta in one upright frame, and their bounds.
+"""Solids: groups of boxes, ellipsoids and frusta in one upright frame.
 
 World and local axes: x right, y up, z ahead, in metres; a solid's frame is turned about y only.
 """
