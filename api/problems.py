@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from core.errors import InvalidError, WindthrowError
-from core.jobs.errors import ClientRefConflictError, JobNotFoundError, ModelNotFoundError, ModelNotReadyError
+from core.jobs.errors import ClientRefConflictError, JobNotFoundError, ModelError, ModelNotReadyError
+from core.jobs.states import SUBMITTED_KINDS
 from core.store.blobs import BlobNotFoundError, DigestMismatchError
 
 MEDIA_TYPE = "application/problem+json"
@@ -67,8 +68,6 @@ STATUSES: dict[type[WindthrowError], HTTPStatus] = {
 """Every other error that a user can act on is 422: the request was understood and cannot be done as written."""
 
 FIELDS: dict[type[WindthrowError], str] = {
-    ModelNotFoundError: "model",
-    ModelNotReadyError: "model",
     ClientRefConflictError: "client_ref",
     DigestMismatchError: "sha256",
 }
@@ -126,7 +125,7 @@ async def _problem_error(request: Request, error: Exception) -> JSONResponse:
 async def _windthrow_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WindthrowError)
     status = STATUSES.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
-    field = error.field if isinstance(error, InvalidError) else FIELDS.get(type(error), "")
+    field = error.field if isinstance(error, InvalidError | ModelError) else FIELDS.get(type(error), "")
     errors = (
         [FieldProblem(pointer=pointer(field.split(".")), code=error.code, message=str(error))]
         if field
@@ -149,7 +148,11 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 
 def _field_problem(entry: dict[str, Any]) -> FieldProblem:
     place, *path = entry["loc"]
+    if path and path[0] in SUBMITTED_KINDS:
+        del path[0]  # Pydantic names the kind that it read a spec as, which is no place in the body
     cause = entry.get("ctx", {}).get("error")
+    if entry["type"].startswith("union_tag"):
+        return _unknown_kind(entry["ctx"].get("tag"))
     if entry["type"] == "json_invalid":
         message = f"the body is not JSON: {entry.get('ctx', {}).get('error', 'syntax error')}"
         return FieldProblem(pointer="#", code="json_invalid", message=message)
@@ -158,6 +161,12 @@ def _field_problem(entry: dict[str, Any]) -> FieldProblem:
         return FieldProblem(pointer=pointer(path), code=cause.code, message=str(cause))
     where = pointer(path) if place == "body" else ".".join(map(str, path))
     return FieldProblem(pointer=where, code=entry["type"], message=entry["msg"])
+
+
+def _unknown_kind(kind: str | None) -> FieldProblem:
+    got = "it is missing" if kind is None else f"got {kind!r}"
+    message = f"kind must be one of {', '.join(SUBMITTED_KINDS)}; {got}"
+    return FieldProblem(pointer="#/kind", code="unknown_kind", message=message)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from core.jobs.submission import submit_evaluation
+from core.jobs.submission import submit_job
 from core.settings import normalise_database_url
 from core.specs.documents import EvaluationSpec, ModelManifest
 from core.store.database import Database
@@ -94,7 +94,7 @@ def model_id(database: Database, manifest: ModelManifest) -> UUID:
 
 @pytest.fixture
 def make_spec(model_id: UUID) -> Callable[..., EvaluationSpec]:
-    """Evaluation specs for the ready model; FGSM on 64 samples unless said otherwise."""
+    """Evaluation specs for the ready model; FGSM on 64 samples, no probe, unless said otherwise."""
 
     def make(**changes: Any) -> EvaluationSpec:
         document = {
@@ -103,6 +103,7 @@ def make_spec(model_id: UUID) -> Callable[..., EvaluationSpec]:
             "dataset": {"name": "digits", "limit": 64},
             "attacks": [{"algorithm": "fgsm", "objective": "total", "eps": 8}],
             "batch_size": 16,
+            "health": False,
         }
         return EvaluationSpec.model_validate(document | changes)
 
@@ -115,7 +116,7 @@ def submit(database: Database, make_spec: Callable[..., EvaluationSpec]) -> Call
 
     def submit(*, client_ref: str | None = None, shard_samples: int = 32, **changes: Any) -> Job:
         with database.session() as session:
-            return submit_evaluation(
+            return submit_job(
                 session, make_spec(**changes), key_id=None, client_ref=client_ref, shard_samples=shard_samples
             )
 

@@ -5,10 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-from core.jobs.finalise import ResultRow
+from core.jobs.finalise import Assembled, ResultRow
 from core.store.blobs import BlobStore
 
-__all__ = ["Execution", "ModelRecord", "ResultRow", "ShardJob", "ShardOutput", "StopRequested"]
+__all__ = [
+    "Assembled",
+    "Execution",
+    "ModelRecord",
+    "ResultRow",
+    "ShardJob",
+    "ShardOutput",
+    "ShardOutputRef",
+    "StopRequested",
+]
 
 
 class StopRequested(Exception):  # noqa: N818 - a request, not an error
@@ -24,15 +33,29 @@ class ModelRecord:
     manifest: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShardJob:
-    """A shard with everything that decides its result."""
+    """A shard with everything that decides its result.
+
+    Attributes:
+        kind: the job's; `payload` says what the shard is, see `core.jobs.planning`.
+        models: in the spec's order.
+        input_key: result key of the shard that this one waited for; None where it waits for none.
+        read_input: that shard's output. Only to be called where `input_key` is not None.
+    """
 
     job_id: UUID
     kind: str
     spec: dict[str, Any]
     payload: dict[str, Any]
-    model: ModelRecord
+    models: tuple[ModelRecord, ...]
+    input_key: str | None
+    read_input: Callable[[], bytes]
+
+    @property
+    def model(self) -> ModelRecord:
+        """The first model, and of an evaluation the only one."""
+        return self.models[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +67,25 @@ class ShardOutput:
     cost: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ShardOutputRef:
+    """A finished shard's output, its bytes still in the store: `read` fetches them, each time anew.
+
+    Raises:
+        BlobNotFoundError: on reading, they are not there any more.
+    """
+
+    payload: dict[str, Any]
+    cost: Mapping[str, Any]
+    samples: int
+    read: Callable[[], bytes]
+
+
 class Execution(Protocol):
     """A module that computes; `Settings.execution_module` names it, and only pool processes import it."""
 
     def result_key(self, shard: ShardJob) -> str:
-        """A digest of everything that the shard's output depends on, code version included."""
+        """A digest of everything that the shard's output depends on: code version and `input_key` included."""
         ...
 
     def run_shard(self, shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
@@ -66,10 +103,10 @@ class Execution(Protocol):
         ...
 
     def assemble(
-        self,
-        spec: dict[str, Any],
-        model: ModelRecord,
-        outputs: Sequence[tuple[dict[str, Any], bytes, Mapping[str, Any]]],
-    ) -> Sequence[ResultRow]:
-        """An evaluation's results from its shards' (payload, blob, cost), in shard order."""
+        self, spec: dict[str, Any], models: Sequence[ModelRecord], outputs: Sequence[ShardOutputRef]
+    ) -> Assembled:
+        """What a job that measures has found, from its shards' outputs in the plan's order.
+
+        Outputs are read when asked for, and none is kept: memory need not grow with their number.
+        """
         ...

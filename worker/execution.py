@@ -11,25 +11,26 @@ from typing import Any
 import torch
 
 import core
-from core.data import Dataset, open_dataset
+from core.data import Dataset
 from core.errors import WindthrowError
-from core.evaluation import Cost, Statistics, evaluate_shard, score
-from core.evaluation.evaluate import AttackResult
-from core.jobs.finalise import ResultRow
-from core.jobs.planning import CLEAN
-from core.models import TreeModel, load_checkpoint
+from core.evaluation import Plan, evaluate_plan, evaluate_shard
+from core.evaluation.finalists import Found
+from core.evaluation.probe import PROBE_SAMPLES, probe
+from core.evaluation.search import search
+from core.evaluation.statistics import pack
+from core.models import TreeModel
+from core.models.prepare import Prepared
 from core.settings import Settings
 from core.specs.attack import AttackSpec
-from core.specs.documents import EvaluationSpec, ModelManifest
-from core.store.blobs import BlobNotFoundError, BlobStore
-from core.tasks import METRIC_VERSION
-from worker.contract import ModelRecord, ShardJob, ShardOutput
+from core.specs.documents import DatasetRef, EvaluationSpec, TransferabilitySpec, calibration_split
+from core.store.blobs import BlobStore
+from worker.assembly import assemble_evaluation, assemble_transferability, cost_json
+from worker.contract import Assembled, ModelRecord, ShardJob, ShardOutput, ShardOutputRef
+from worker.resources import dataset_of, device, model_of, prepared_of
 
 SCIENCE = ("attacks", "data", "evaluation", "models", "specs")
 """The packages beside `core`'s own modules whose code decides a shard's statistics."""
 
-MODELS_KEPT = 4
-DATASETS_KEPT = 4
 TRIAL_SIDE = 64
 
 torch.set_num_threads(Settings().threads)
@@ -39,10 +40,6 @@ class BrokenModelError(WindthrowError):
     """The weights load, and what comes out of the model is not a number."""
 
     code = "nonfinite_predictions"
-
-
-Output = tuple[dict[str, Any], bytes, dict[str, Any]]
-"""A shard's payload, statistics and cost."""
 
 
 @lru_cache(maxsize=1)
@@ -58,66 +55,85 @@ def code_version() -> str:
 
 def result_key(shard: ShardJob) -> str:
     """Digest of everything that goes into a shard's output: equal keys, equal bytes of statistics."""
+    kind = shard.payload["kind"]
     facts: dict[str, Any] = {
-        "kind": shard.kind,
+        "kind": kind,
         "code": code_version(),
-        "weights": shard.model.sha256,
-        "manifest": shard.model.manifest,
+        "models": [[model.sha256, model.manifest] for model in shard.models],
+        "input": shard.input_key,
+        "threads": torch.get_num_threads(),
+        "device": device().type,
     }
     if shard.kind == "evaluation":
         facts |= _evaluation_facts(EvaluationSpec.model_validate(shard.spec), shard.payload)
+    elif shard.kind == "transferability":
+        facts |= _transfer_facts(TransferabilitySpec.model_validate(shard.spec), shard.payload)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _evaluation_facts(spec: EvaluationSpec, payload: dict[str, Any]) -> dict[str, Any]:
-    dataset = _dataset(spec.dataset.name, spec.dataset.split)
+    facts = _measured(spec.dataset, _batch_size(spec))
+    if payload["kind"] == "probe":
+        attacks = [attack.resolved().to_json() for attack in spec.attacks]
+        return facts | {"attacks": attacks, "precision": spec.precision}
     attack = _attack(spec, payload)
-    return {
-        "dataset": [dataset.name, dataset.version, dataset.split],
+    if attack is not None:
+        facts |= {"attack": attack.resolved().to_json(), "precision": spec.precision}
+    if payload["kind"] == "calibration":
+        return facts | {"calibration": _identity(_calibration(spec)), "evaluated": spec.dataset.samples}
+    return facts | {
         "samples": [payload["start"], payload["stop"]],
-        "attack": None if attack is None else attack.resolved().to_json(),
-        "batch_size": _batch_size(spec),
         "previews": max(0, min(spec.previews, payload["stop"]) - payload["start"]),
-        "threads": torch.get_num_threads(),
-        "device": _device().type,
     }
+
+
+def _transfer_facts(spec: TransferabilitySpec, payload: dict[str, Any]) -> dict[str, Any]:
+    task = payload["task"]
+    attack = None if task is None else spec.attack_on(task).resolved().to_json()
+    return _measured(spec.dataset, _batch_size(spec)) | {
+        "source": payload["model"],
+        "attack": attack,
+        "precision": None if attack is None else spec.precision,
+        "samples": [payload["start"], payload["stop"]],
+    }
+
+
+def _measured(dataset: DatasetRef, batch_size: int) -> dict[str, Any]:
+    return {"dataset": _identity(dataset_of(dataset.name, dataset.split)), "batch_size": batch_size}
+
+
+def _identity(dataset: Dataset) -> str:
+    return f"{dataset.name}/{dataset.version}/{dataset.split}"
 
 
 def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
     """Do a shard's work.
 
     Args:
+        shard: what is to be done.
         blobs: where checkpoints lie.
         check: called between batches; raises `StopRequested` when the shard is cancelled or its lease lost.
 
     Raises:
         WindthrowError: the model, the data or the spec is at fault, and trying again would not help.
     """
-    if not blobs.exists(shard.model.sha256):
-        raise BlobNotFoundError(
-            f"the checkpoint {shard.model.sha256} is not in the store any more; upload it again"
-        )
-    model = _model(blobs.path(shard.model.sha256), json.dumps(shard.model.manifest, sort_keys=True))
-    if shard.kind == "model_check":
-        return _check_model(model)
-    spec = EvaluationSpec.model_validate(shard.spec)
-    statistics, cost = evaluate_shard(
-        model,
-        _dataset(spec.dataset.name, spec.dataset.split),
-        range(shard.payload["start"], shard.payload["stop"]),
-        _attack(spec, shard.payload),
-        tasks=model.tasks,
-        batch_size=_batch_size(spec),
-        previews=spec.previews,
-        check=check,
-    )
-    return ShardOutput(statistics.to_bytes(), len(statistics), _cost_json(cost))
+    match shard.payload["kind"]:
+        case "model_check":
+            return _check_model(model_of(shard.model, blobs))
+        case "calibration":
+            return _calibrate(shard, blobs, check)
+        case "probe":
+            return _probe(shard, blobs, check)
+        case "transfer":
+            return _transfer(shard, blobs, check)
+        case _:
+            return _evaluate(shard, blobs, check)
 
 
 def _check_model(model: TreeModel) -> ShardOutput:
     """A model that loads is run once, so that one which cannot be run is rejected before any job trusts it."""
     with torch.no_grad():
-        predictions = model(torch.full((1, 3, TRIAL_SIDE, TRIAL_SIDE), 0.5, device=_device()))
+        predictions = model(torch.full((1, 3, TRIAL_SIDE, TRIAL_SIDE), 0.5, device=device()))
     broken = [name for name, value in predictions.items() if not torch.isfinite(value).all()]
     if broken:
         raise BrokenModelError(f"on a grey image the model predicts NaN or infinity for {', '.join(broken)}")
@@ -130,80 +146,107 @@ def _check_model(model: TreeModel) -> ShardOutput:
     return ShardOutput(blob, 0, {})
 
 
-def assemble(spec: dict[str, Any], model: ModelRecord, outputs: Sequence[Output]) -> list[ResultRow]:
-    """Statistics of all shards to metrics and ARP: the clean pass first, then the attacks in the spec's order."""
-    document = EvaluationSpec.model_validate(spec)
-    tasks = ModelManifest.model_validate(model.manifest).task_list
-    results: dict[int, AttackResult] = {}
-    for ordinal in range(CLEAN, len(document.attacks)):
-        mine = [output for output in outputs if _ordinal(output[0]) == ordinal]
-        table = Statistics.concatenate([Statistics.from_bytes(blob) for _, blob, _ in mine])
-        results[ordinal] = score(
-            None if ordinal == CLEAN else document.attacks[ordinal],
-            table,
-            sum((_cost(cost) for _, _, cost in mine), Cost(0, 0, 0.0)),
-            tasks=tasks,
-            clean=results[CLEAN].metrics if ordinal != CLEAN else None,
-            rules=document.metric_rules,
-        )
-    return [_row(ordinal, result) for ordinal, result in results.items()]
+def _evaluate(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
+    spec = EvaluationSpec.model_validate(shard.spec)
+    dataset, model = dataset_of(spec.dataset.name, spec.dataset.split), model_of(shard.model, blobs)
+    attack = _attack(spec, shard.payload)
+    statistics, cost = evaluate_shard(
+        model,
+        dataset,
+        range(shard.payload["start"], shard.payload["stop"]),
+        attack,
+        tasks=model.tasks,
+        batch_size=_batch_size(spec),
+        prepared=None if attack is None else _prepared(shard.model, spec, blobs, dataset),
+        found=Found.from_bytes(shard.read_input()) if shard.input_key is not None else None,
+        previews=spec.previews,
+        check=check,
+    )
+    return ShardOutput(statistics.to_bytes(), len(statistics), cost_json(cost))
 
 
-def _row(ordinal: int, result: AttackResult) -> ResultRow:
-    notes: list[dict[str, Any]] = [
-        {"code": name, "samples": count} for name, count in sorted(result.flagged.items()) if count
-    ]
-    if result.arp is not None and result.arp.undefined:
-        notes.append({"code": "undefined_arp", "metrics": list(result.arp.undefined)})
-    return ResultRow(
-        ordinal=ordinal,
-        attack=None if result.attack is None else result.attack.to_json(),
-        metrics=result.metrics,
-        task_arp=None if result.arp is None else result.arp.tasks,
-        arp=None if result.arp is None else result.arp.overall,
-        samples=result.samples,
-        cost=_cost_json(result.cost) | {"metric_version": METRIC_VERSION},
-        notes=notes,
+def _calibrate(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
+    spec = EvaluationSpec.model_validate(shard.spec)
+    attack, model, dataset = _attack(spec, shard.payload), model_of(shard.model, blobs), _calibration(spec)
+    assert attack is not None
+    found, cost = search(
+        model,
+        dataset,
+        attack,
+        tasks=model.tasks,
+        evaluated=spec.dataset.samples,
+        batch_size=_batch_size(spec),
+        prepared=_prepared(shard.model, spec, blobs, dataset),
+        check=check,
+    )
+    return ShardOutput(found.to_bytes(), found.samples, cost_json(cost))
+
+
+def _probe(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
+    spec = EvaluationSpec.model_validate(shard.spec)
+    dataset, model = dataset_of(spec.dataset.name, spec.dataset.split), model_of(shard.model, blobs)
+    found = probe(
+        model,
+        dataset,
+        spec.attacks,
+        tasks=model.tasks,
+        prepared=_prepared(shard.model, spec, blobs, dataset),
+        samples=min(PROBE_SAMPLES, spec.dataset.samples),
+        check=check,
+    )
+    report = {"flags": [flag.to_json() for flag in found.flags], "facts": found.facts}
+    return ShardOutput(
+        json.dumps(report, sort_keys=True).encode(), found.facts["samples"], cost_json(found.cost)
     )
 
 
-def _ordinal(payload: dict[str, Any]) -> int:
-    return CLEAN if payload["attack"] is None else int(payload["attack"])
+def _transfer(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
+    spec = TransferabilitySpec.model_validate(shard.spec)
+    dataset, record = dataset_of(spec.dataset.name, spec.dataset.split), shard.models[shard.payload["model"]]
+    source, task = model_of(record, blobs), shard.payload["task"]
+    plan = Plan(
+        source=source,
+        scored=(source,) if task is None else tuple(model_of(model, blobs) for model in shard.models),
+        attack=None if task is None else spec.attack_on(task),
+        tasks=source.tasks,
+        prepared=None if task is None else _prepared(record, spec, blobs, dataset),
+        rounded=False,
+    )
+    samples = range(shard.payload["start"], shard.payload["stop"])
+    tables, cost = evaluate_plan(plan, dataset, samples, batch_size=_batch_size(spec), check=check)
+    return ShardOutput(pack(tables), len(samples), cost_json(cost))
+
+
+def assemble(
+    spec: dict[str, Any], models: Sequence[ModelRecord], outputs: Sequence[ShardOutputRef]
+) -> Assembled:
+    """What a job has found, from its shards' outputs."""
+    if spec["kind"] == "transferability":
+        transfer = TransferabilitySpec.model_validate(spec)
+        return assemble_transferability(transfer, models, outputs, dataset=_evaluated(transfer))
+    evaluation = EvaluationSpec.model_validate(spec)
+    return assemble_evaluation(evaluation, models[0], outputs, dataset=_evaluated(evaluation))
+
+
+def _evaluated(spec: EvaluationSpec | TransferabilitySpec) -> str:
+    return _identity(dataset_of(spec.dataset.name, spec.dataset.split))
+
+
+def _calibration(spec: EvaluationSpec) -> Dataset:
+    split = calibration_split(spec.dataset)
+    assert split is not None
+    return dataset_of(spec.dataset.name, split)
 
 
 def _attack(spec: EvaluationSpec, payload: dict[str, Any]) -> AttackSpec | None:
     return None if payload["attack"] is None else spec.attacks[payload["attack"]]
 
 
-def _batch_size(spec: EvaluationSpec) -> int:
+def _prepared(
+    record: ModelRecord, spec: EvaluationSpec | TransferabilitySpec, blobs: BlobStore, dataset: Dataset
+) -> Prepared:
+    return prepared_of(record, blobs, dataset, spec.precision, batch_size=_batch_size(spec))
+
+
+def _batch_size(spec: EvaluationSpec | TransferabilitySpec) -> int:
     return min(spec.batch_size, spec.dataset.samples)
-
-
-def _cost_json(cost: Cost) -> dict[str, Any]:
-    return {"forwards": cost.forwards, "backwards": cost.backwards, "seconds": cost.seconds}
-
-
-def _cost(cost: dict[str, Any]) -> Cost:
-    return Cost(int(cost["forwards"]), int(cost["backwards"]), float(cost["seconds"]))
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@lru_cache(maxsize=DATASETS_KEPT)
-def _dataset(name: str, split: str) -> Dataset:
-    return open_dataset(name, split, cache=Settings().cache)
-
-
-@lru_cache(maxsize=MODELS_KEPT)
-def _model(path: Path, manifest_json: str) -> TreeModel:
-    manifest = ModelManifest.model_validate_json(manifest_json)
-    model = load_checkpoint(
-        path,
-        backbone=manifest.backbone,
-        layout=manifest.tree,
-        tasks=manifest.task_list,
-        preprocessing=manifest.preprocessing,
-    )
-    return model.to(_device())

@@ -6,14 +6,17 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import cast
+from functools import cache, partial
+from typing import NoReturn, cast
 from uuid import UUID
 
 from billiard.exceptions import SoftTimeLimitExceeded
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from core.errors import WindthrowError
 from core.jobs.finalise import abandon_finalise, begin_finalise, complete, complete_model_check
@@ -24,7 +27,15 @@ from core.store.blobs import BlobStore
 from core.store.database import Database
 from core.store.tables import Job, Model, Shard, ShardResult
 from worker.app import FINALISE_TASK, SHARD_TASK, app
-from worker.contract import Execution, ModelRecord, ShardJob, ShardOutput, StopRequested
+from worker.contract import (
+    Assembled,
+    Execution,
+    ModelRecord,
+    ShardJob,
+    ShardOutput,
+    ShardOutputRef,
+    StopRequested,
+)
 from worker.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
@@ -58,39 +69,50 @@ def workplace() -> Workplace:
 
 @app.task(name=SHARD_TASK)  # type: ignore[untyped-decorator]
 def run_shard(shard_id: str) -> None:
-    """Claim a shard, compute it under a heartbeat, and end it. Duplicate messages find nothing to claim."""
+    """Claim a shard, compute it under a heartbeat, and end it. Duplicate messages find nothing to claim.
+
+    Asked to stop, at whatever line, it gives the shard back: what a claim that was never committed would give back
+    is nothing.
+    """
     place = workplace()
-    lease_seconds = place.settings.lease_seconds
-    with place.database.session() as session:
-        claimed = claim(session, UUID(shard_id), worker=place.name, lease_seconds=lease_seconds)
-        model = None if claimed is None else session.get_one(Model, claimed.model_id)
-    if claimed is None or model is None:
-        log.info("shard %s is not to be had", shard_id)
-        return
-    shard = ShardJob(claimed.job_id, claimed.kind, claimed.spec, claimed.payload, _record(model))
-    interval = place.settings.heartbeat_seconds
-    with Heartbeat(place.database, claimed, interval=interval, lease_seconds=lease_seconds) as heartbeat:
-        _work(place, claimed, shard, heartbeat.check)
-
-
-def _work(place: Workplace, claimed: Claim, shard: ShardJob, check: Callable[[], None]) -> None:
+    claimed: Claim | None = None
     try:
-        _compute(place, claimed, shard, check)
-    except StopRequested as stop:
-        log.info("shard %s stops: %s", claimed.shard_id, stop)
-        _release(place, claimed)
-    except WindthrowError as error:
-        _fail(place, claimed, code=error.code, message=str(error), retry=False)
-    except SoftTimeLimitExceeded:
-        message = f"a shard took longer than {place.settings.shard_soft_limit} s"
-        _fail(place, claimed, code="shard_timeout", message=message, retry=True)
-    except Exception as error:
-        log.exception("shard %s failed", claimed.shard_id)
-        _fail(place, claimed, code="internal_error", message=describe(error), retry=True)
-    except BaseException:
-        log.info("shard %s is given back", claimed.shard_id)
-        _release(place, claimed)
+        with exits_unmasked():
+            with place.database.session() as session:
+                claimed = claim(
+                    session, UUID(shard_id), worker=place.name, lease_seconds=place.settings.lease_seconds
+                )
+                models = () if claimed is None else _records(session, claimed.model_ids)
+            if claimed is None:
+                log.info("shard %s is not to be had", shard_id)
+                return
+            _work(place, claimed, _shard_job(claimed, models, place.blobs))
+    except (SystemExit, KeyboardInterrupt):
+        if claimed is not None:
+            log.info("shard %s is given back", shard_id)
+            _release(place, claimed)
         raise
+
+
+def _work(place: Workplace, claimed: Claim, shard: ShardJob) -> None:
+    settings = place.settings
+    with Heartbeat(
+        place.database, claimed, interval=settings.heartbeat_seconds, lease_seconds=settings.lease_seconds
+    ) as heartbeat:
+        try:
+            with exits_unmasked():
+                _compute(place, claimed, shard, heartbeat.check)
+        except StopRequested as stop:
+            log.info("shard %s stops: %s", claimed.shard_id, stop)
+            _release(place, claimed)
+        except WindthrowError as error:
+            _fail(place, claimed, code=error.code, message=str(error), retry=False)
+        except SoftTimeLimitExceeded:
+            message = f"a shard took longer than {settings.shard_soft_limit} s"
+            _fail(place, claimed, code="shard_timeout", message=message, retry=True)
+        except Exception as error:
+            log.exception("shard %s failed", claimed.shard_id)
+            _fail(place, claimed, code="internal_error", message=describe(error), retry=True)
 
 
 def _compute(place: Workplace, claimed: Claim, shard: ShardJob, check: Callable[[], None]) -> None:
@@ -137,44 +159,57 @@ def _release(place: Workplace, claimed: Claim) -> None:
 
 @app.task(name=FINALISE_TASK)  # type: ignore[untyped-decorator]
 def finalise(job_id: str) -> None:
-    """Turn what a job's shards found into its results."""
+    """Turn what a job's shards found into its results; asked to stop, leave that to another."""
     place, job = workplace(), UUID(job_id)
-    with place.database.session() as session:
-        found = begin_finalise(session, job, max_attempts=place.settings.max_attempts)
-    if found is None:
-        log.info("job %s is not to be finalised", job_id)
-        return
+    found: list[tuple[Shard, ShardResult]] | None = None
     try:
-        _assemble(place, job, found)
+        with exits_unmasked():
+            with place.database.session() as session:
+                found = begin_finalise(session, job, max_attempts=place.settings.max_attempts)
+            if found is None:
+                log.info("job %s is not to be finalised", job_id)
+                return
+            _conclude(place, job, found)
+    except (SystemExit, KeyboardInterrupt):
+        if found is not None:
+            with place.database.session() as session:
+                abandon_finalise(session, job)
+        raise
+
+
+def _conclude(place: Workplace, job_id: UUID, found: list[tuple[Shard, ShardResult]]) -> None:
+    try:
+        with exits_unmasked():
+            _assemble(place, job_id, found)
     except WindthrowError as error:
-        _fail_job(place, job, code=error.code, message=str(error))
+        _fail_job(place, job_id, code=error.code, message=str(error))
     except Exception as error:
         log.exception("job %s could not be finalised", job_id)
-        _fail_job(place, job, code="internal_error", message=describe(error))
-    except BaseException:
-        with place.database.session() as session:
-            abandon_finalise(session, job)
-        raise
+        _fail_job(place, job_id, code="internal_error", message=describe(error))
 
 
 def _assemble(place: Workplace, job_id: UUID, found: list[tuple[Shard, ShardResult]]) -> None:
     with place.database.session() as session:
         job = session.get_one(Job, job_id)
-        model = session.get_one(Model, job.model_id)
-    outputs = [(shard.payload, place.blobs.read(result.blob), result.cost) for shard, result in found]
+        models = _records(session, job.model_ids)
+    outputs = [
+        ShardOutputRef(shard.payload, result.cost, result.samples, partial(place.blobs.read, result.blob))
+        for shard, result in found
+    ]
     if job.kind == "model_check":
-        report = json.loads(outputs[0][1])
+        report = json.loads(outputs[0].read())
         parameters, facts = report["parameters"], report["facts"]
 
         def write() -> bool:
             with place.database.session() as session:
                 return complete_model_check(session, job_id, parameters=parameters, facts=facts)
     else:
-        rows = place.execution.assemble(job.spec, _record(model), outputs)
+        assembled = place.execution.assemble(job.spec, models, outputs)
+        replicates = _keep_replicates(place.blobs, assembled)
 
         def write() -> bool:
             with place.database.session() as session:
-                return complete(session, job_id, rows)
+                return complete(session, job_id, assembled, replicates=replicates)
 
     patiently(write, seconds=place.settings.lease_seconds)
 
@@ -184,13 +219,55 @@ def _fail_job(place: Workplace, job_id: UUID, *, code: str, message: str) -> Non
         fail_job(session, job_id, code=code, message=message)
 
 
-def _record(model: Model) -> ModelRecord:
-    return ModelRecord(model.id, model.sha256, model.manifest)
+def _keep_replicates(blobs: BlobStore, assembled: Assembled) -> dict[int, str]:
+    """Put the rows' replicates into the store; their digests by ordinal."""
+    return {row.ordinal: blobs.put(row.replicates) for row in assembled.rows if row.replicates is not None}
+
+
+def _shard_job(claimed: Claim, models: tuple[ModelRecord, ...], blobs: BlobStore) -> ShardJob:
+    needed = claimed.input
+    return ShardJob(
+        job_id=claimed.job_id,
+        kind=claimed.kind,
+        spec=claimed.spec,
+        payload=claimed.payload,
+        models=models,
+        input_key=None if needed is None else needed.key,
+        read_input=_no_input if needed is None else partial(blobs.read, needed.blob),
+    )
+
+
+def _no_input() -> NoReturn:
+    raise LookupError("this shard waits for no other, so there is nothing to read")
+
+
+def _records(session: Session, ids: Sequence[UUID]) -> tuple[ModelRecord, ...]:
+    found = {model.id: model for model in session.scalars(select(Model).where(Model.id.in_(ids)))}
+    models = (found[model_id] for model_id in ids)
+    return tuple(ModelRecord(model.id, model.sha256, model.manifest) for model in models)
 
 
 def describe(error: BaseException) -> str:
     """An unexpected error in one line; its traceback stays in the log."""
     return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def exits_unmasked() -> Iterator[None]:
+    """Raise SystemExit where a library's clean-up after it failed and the failure took its place.
+
+    SIGTERM may come at any line. SQLAlchemy, interrupted while it pings a connection, cannot reset it and says so
+    instead: a worker that is only asked to stop would fail its shard, or its job.
+    """
+    try:
+        yield
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None and not isinstance(behind, SystemExit):
+            behind = behind.__cause__ or behind.__context__
+        if behind is None:
+            raise
+        raise SystemExit(behind.code) from error
 
 
 def patiently(write: Callable[[], bool], *, seconds: float) -> bool:

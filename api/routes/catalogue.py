@@ -3,16 +3,16 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field
 
 from api.auth import Reader
 from api.paging import Limit, Page
 from api.problems import at
+from api.views.attacks import AttacksView
 from core.backbones import BACKBONES, ResidualBackbone, backbone
 from core.datasets import DATASETS
 from core.errors import InvalidError
 from core.layouts import Layout, enumerate_layouts
-from core.specs.attack import ALGORITHMS, JOINT_OBJECTIVES, NORMS, PRESETS, SINGLE, AttackSpec
 from core.tasks import PROFILES, Metric
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
@@ -111,16 +111,6 @@ class DatasetView(BaseModel):
     image_shape: tuple[int, int, int]
 
 
-class AttacksView(BaseModel):
-    """What an attack may be, and the JSON schema of its spec."""
-
-    algorithms: list[str]
-    objectives: list[str]
-    norms: list[str]
-    presets: list[str]
-    schema_: dict[str, Any] = Field(serialization_alias="schema")
-
-
 BackboneName = Annotated[str | None, Query(description="Count this backbone's parameters.")]
 
 
@@ -193,11 +183,5 @@ def list_datasets(_: Reader) -> list[DatasetView]:
 
 @router.get("/attacks")
 def list_attacks(_: Reader) -> AttacksView:
-    """The algorithms, objectives and norms, and the JSON schema that an attack in a job must satisfy."""
-    return AttacksView(
-        algorithms=list(ALGORITHMS),
-        objectives=[SINGLE + "<task>", *JOINT_OBJECTIVES],
-        norms=list(NORMS),
-        presets=list(PRESETS),
-        schema_=TypeAdapter(AttackSpec).json_schema(),
-    )
+    """The algorithms and what they take, the objectives, and the JSON schema that an attack in a job must satisfy."""
+    return AttacksView.everything()

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.state import AppState, State
 from core.store.database import at_head
-from core.store.tables import Shard
+from core.store.tables import Outbox, Shard
 
 router = APIRouter(tags=["health"])
 
@@ -65,9 +65,15 @@ def _database(state: AppState) -> Literal["ok", "unreachable", "not migrated"]:
 
 
 def _queue(state: AppState) -> tuple[int, float | None]:
-    age = func.extract("epoch", func.now() - func.min(Shard.created_at))
+    """How many shards a worker could take, and how long the oldest was there to be taken, in seconds.
+
+    Shards that wait for another have no bell yet.
+    """
+    age = func.extract("epoch", func.now() - func.min(Outbox.created_at))
+    bell = (Outbox.topic == "shard") & (Outbox.subject == Shard.id)
+    statement = select(func.count(), age).select_from(Shard).join(Outbox, bell)
     with state.database.session() as session:
-        count, oldest = session.execute(select(func.count(), age).where(Shard.state == "queued")).one()
+        count, oldest = session.execute(statement.where(Shard.state == "queued")).one()
     return count, None if oldest is None else float(oldest)
 
 

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from http import HTTPStatus
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -21,12 +21,13 @@ from api.idempotency import IdempotencyKey, answer_once
 from api.paging import Cursor, Limit, Page, newest
 from api.state import AppState, State, Transaction
 from api.text import Line
+from api.views.job import JobView
 from core.jobs import events
 from core.jobs.cancel import cancel
 from core.jobs.errors import JobNotFoundError
 from core.jobs.states import JOB_FINAL, JobKind, JobState
-from core.jobs.submission import submit_evaluation
-from core.specs.documents import EvaluationSpec
+from core.jobs.submission import submit_job
+from core.specs.documents import Document, EvaluationSpec, TransferabilitySpec
 from core.store.tables import Event, Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -37,13 +38,17 @@ STREAM_SECONDS = 600.0
 WAIT = re.compile(r"\bwait=(\d{1,9})\b")
 
 
-class EvaluationRequest(EvaluationSpec):
-    """An evaluation, and optionally the caller's own name for it."""
+class _Named(Document):
+    """Optionally, the caller's own name for the job."""
 
     client_ref: Line | None = Field(
         default=None,
         description="Submitting the same spec under the same name again returns the job that already has it.",
     )
+
+
+class EvaluationRequest(_Named, EvaluationSpec):
+    """An evaluation to queue."""
 
     @property
     def spec(self) -> EvaluationSpec:
@@ -51,74 +56,22 @@ class EvaluationRequest(EvaluationSpec):
         return EvaluationSpec.model_validate(self.model_dump(exclude={"client_ref"}))
 
 
-class ProgressView(BaseModel):
-    """How far a job is, by expected cost."""
+class TransferabilityRequest(_Named, TransferabilitySpec):
+    """A transferability job to queue."""
 
-    shards_done: int
-    shards_total: int
-    fraction: float = Field(description="0 to 1, of the expected passes through the model.")
-    passes_total: float = Field(description="Expected cost: forward-backward passes of one sample.")
-    eta_seconds: float | None = Field(description="None before the first shard is done and after the end.")
-
-
-class JobView(BaseModel):
-    """A job."""
-
-    id: UUID
-    kind: JobKind
-    state: JobState
-    cancel_requested: bool
-    model: UUID
-    client_ref: str | None
-    progress: ProgressView
-    error: dict[str, Any] | None = Field(description="Why it failed: code, message, and what to do.")
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    links: dict[str, str]
-    spec: dict[str, Any]
+    @property
+    def spec(self) -> TransferabilitySpec:
+        """The spec by itself."""
+        return TransferabilitySpec.model_validate(self.model_dump(exclude={"client_ref"}))
 
 
-def job_view(job: Job, now: datetime) -> JobView:
-    """Describe a job at a moment of the database's clock."""
-    path = f"/v1/jobs/{job.id}"
-    links = {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"}
-    if job.kind == "evaluation":
-        links["results"] = f"{path}/results"
-    return JobView(
-        id=job.id,
-        kind=job.kind,
-        state=job.state,
-        cancel_requested=job.cancel_requested,
-        model=job.model_id,
-        client_ref=job.client_ref,
-        progress=_progress(job, now),
-        error=job.error,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        links=links,
-        spec=job.spec,
-    )
-
-
-def _progress(job: Job, now: datetime) -> ProgressView:
-    fraction = min(1.0, job.work_done / job.work_total) if job.work_total else 0.0
-    eta = None
-    if job.started_at is not None and job.finished_at is None and fraction > 0:
-        eta = (now - job.started_at).total_seconds() * (1 - fraction) / fraction
-    return ProgressView(
-        shards_done=job.shards_done,
-        shards_total=job.shards_total,
-        fraction=fraction,
-        passes_total=job.work_total,
-        eta_seconds=eta,
-    )
+JobRequest = Annotated[EvaluationRequest | TransferabilityRequest, Body(discriminator="kind")]
+"""A spec; `kind` says which."""
 
 
 @router.post("", status_code=202, response_model=JobView)
 def submit(
-    request: EvaluationRequest,
+    request: JobRequest,
     state: State,
     session: Transaction,
     principal: Submitter,
@@ -127,7 +80,7 @@ def submit(
     """Queue a job. With an Idempotency-Key or a `client_ref` it is safe to repeat; works while the broker is down."""
 
     def make() -> JSONResponse:
-        job = submit_evaluation(
+        job = submit_job(
             session,
             request.spec,
             key_id=principal.key_id,
@@ -136,7 +89,7 @@ def submit(
         )
         session.flush()
         session.refresh(job)
-        body = job_view(job, _now(session)).model_dump(mode="json")
+        body = JobView.of(job, _now(session)).model_dump(mode="json")
         return JSONResponse(body, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{job.id}", "ETag": _etag(job)})
 
     return answer_once(session, principal.key_id, key, request.model_dump_json(), make)
@@ -150,6 +103,9 @@ def list_jobs(
     limit: Limit = 50,
     state: Annotated[JobState | None, Query()] = None,
     kind: Annotated[JobKind | None, Query()] = None,
+    model: Annotated[
+        UUID | None, Query(description="Only jobs on this model, among others or alone.")
+    ] = None,
 ) -> Page[JobView]:
     """Jobs, newest first."""
     statement = select(Job)
@@ -157,9 +113,11 @@ def list_jobs(
         statement = statement.where(Job.state == state)
     if kind is not None:
         statement = statement.where(Job.kind == kind)
+    if model is not None:
+        statement = statement.where(Job.model_ids.contains([model]))
     rows, following = newest(session, statement, Job.id, cursor=cursor, limit=limit)
     now = _now(session)
-    return Page(items=[job_view(row, now) for row in rows], next_cursor=following)
+    return Page(items=[JobView.of(row, now) for row in rows], next_cursor=following)
 
 
 @router.get("/{job_id}", response_model=JobView, responses={304: {"description": "Nothing changed."}})
@@ -192,7 +150,7 @@ def request_cancel(job_id: UUID, session: Transaction, _: Submitter) -> JobView:
     job = cancel(session, job_id)
     session.flush()
     session.refresh(job)
-    return job_view(job, _now(session))
+    return JobView.of(job, _now(session))
 
 
 def existing_job(job_id: UUID, state: State) -> UUID:
@@ -235,7 +193,7 @@ def _events_after(state: AppState, job_id: UUID, last_id: int) -> list[Event]:
 def _snapshot(state: AppState, job_id: UUID) -> tuple[str, JobView]:
     with state.database.session() as session:
         job = find_job(session, job_id)
-        return _etag(job), job_view(job, _now(session))
+        return _etag(job), JobView.of(job, _now(session))
 
 
 def find_job(session: Session, job_id: UUID) -> Job:

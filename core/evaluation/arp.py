@@ -1,13 +1,20 @@
 """ARP, average relative performance: how far an attack moves every metric the wrong way (paper Eq. 10).
 
-Standard library only.
+NumPy only; one split's numbers and arrays of many splits' numbers go through the same formula.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import InvalidError
 from core.tasks import Direction
+
+Floats = NDArray[np.float64]
+Numbers = NDArray[np.float64] | NDArray[np.float32]
+Directions = Mapping[str, Mapping[str, Direction]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,7 @@ class Arp:
 def average_relative_performance(
     clean: Mapping[str, Mapping[str, float | None]],
     attacked: Mapping[str, Mapping[str, float | None]],
-    directions: Mapping[str, Mapping[str, Direction]],
+    directions: Directions,
 ) -> Arp:
     """ARP of an attack: the mean over tasks of the mean over metrics of the relative change for the worse.
 
@@ -42,33 +49,87 @@ def average_relative_performance(
     Raises:
         InvalidError: a task or metric of `directions` is missing from the values, or a direction is neither.
     """
-    undefined: list[str] = []
-    tasks: dict[str, float | None] = {}
-    for task, metrics in directions.items():
-        changes: list[float] = []
-        for metric, direction in metrics.items():
-            change = _relative_drop(_value(clean, task, metric), _value(attacked, task, metric), direction)
-            if change is None:
-                undefined.append(f"{task}.{metric}")
-            else:
-                changes.append(change)
-        tasks[task] = 100 * sum(changes) / len(changes) if changes else None
-    defined = [value for value in tasks.values() if value is not None]
-    overall = sum(defined) / len(defined) if defined else None
-    return Arp(tasks, overall, tuple(undefined))
+    drops = {
+        task: {
+            metric: relative_drop(_value(clean, task, metric), _value(attacked, task, metric), direction)
+            for metric, direction in metrics.items()
+        }
+        for task, metrics in directions.items()
+    }
+    tasks, overall = _means(drops)
+    undefined = tuple(
+        f"{task}.{metric}"
+        for task, metrics in drops.items()
+        for metric, drop in metrics.items()
+        if np.isnan(drop)
+    )
+    return Arp({task: _number(value) for task, value in tasks.items()}, _number(overall), undefined)
 
 
-def _value(values: Mapping[str, Mapping[str, float | None]], task: str, metric: str) -> float | None:
-    try:
-        return values[task][metric]
-    except KeyError:
-        raise InvalidError(f"no value of {task}.{metric}", field=f"{task}.{metric}") from None
+def arp_arrays(
+    clean: Mapping[str, Mapping[str, Numbers]],
+    attacked: Mapping[str, Mapping[str, Numbers]],
+    directions: Directions,
+) -> tuple[dict[str, Floats], Floats]:
+    """ARP of many splits at once, by task and overall: `average_relative_performance` element by element.
+
+    Args:
+        clean: {task: {metric: [...]}}, NaN where a metric is not defined.
+        attacked: the same after the attack.
+        directions: as there; every task and metric of it has arrays.
+    """
+    return _means(
+        {
+            task: {
+                metric: relative_drop(clean[task][metric], attacked[task][metric], direction)
+                for metric, direction in metrics.items()
+            }
+            for task, metrics in directions.items()
+        }
+    )
 
 
-def _relative_drop(before: float | None, after: float | None, direction: Direction) -> float | None:
+def relative_drop(before: Numbers, after: Numbers, direction: Direction) -> Floats:
+    """The relative change for the worse, [...]; NaN where `before` is 0 or either is NaN.
+
+    Raises:
+        InvalidError: the direction is neither "higher" nor "lower".
+    """
     if direction not in ("higher", "lower"):
         raise InvalidError(f"a direction is 'higher' or 'lower'; got {direction!r}")
-    if before is None or after is None or before == 0:
-        return None
-    change = (after - before) / abs(before)  # a cosine may be negative; worse is worse then too
-    return -change if direction == "higher" else change
+    drop = np.full(np.broadcast_shapes(np.shape(before), np.shape(after)), np.nan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        change = np.subtract(after, before, dtype=np.float64)
+        # a cosine may be negative; worse is worse then too
+        np.divide(change, np.abs(before), out=drop, where=np.not_equal(before, 0))
+    return drop if direction == "lower" else -drop
+
+
+def mean_of_defined(values: Sequence[Numbers], *, unit: float = 1) -> Floats:
+    """Element by element `unit` times the mean of those that are not NaN, [...]; NaN where all are."""
+    shape = np.broadcast_shapes(*(value.shape for value in values))
+    total, count, mean = np.zeros(shape), np.zeros(shape), np.full(shape, np.nan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for value in values:
+            defined = ~np.isnan(value)
+            np.add(total, value, out=total, where=defined)
+            count += defined
+        np.divide(unit * total, count, out=mean, where=count > 0)
+    return mean
+
+
+def _means(drops: Mapping[str, Mapping[str, Floats]]) -> tuple[dict[str, Floats], Floats]:
+    tasks = {task: mean_of_defined(list(metrics.values()), unit=100) for task, metrics in drops.items()}
+    return tasks, mean_of_defined(list(tasks.values()))
+
+
+def _value(values: Mapping[str, Mapping[str, float | None]], task: str, metric: str) -> Floats:
+    try:
+        value = values[task][metric]
+    except KeyError:
+        raise InvalidError(f"no value of {task}.{metric}", field=f"{task}.{metric}") from None
+    return np.array(np.nan if value is None else value)
+
+
+def _number(value: Floats) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -2,23 +2,32 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.attacks import run_attack
+from core.attacks import AttackOutcome, run_attack
 from core.attacks.ascent import frozen
+from core.attacks.damage import CleanScale
 from core.data.batch import Batch, Dataset
+from core.evaluation.finalists import Found, run_finalists
 from core.evaluation.statistics import Statistics, take_statistics
 from core.losses import PredictionError
-from core.specs.attack import AttackSpec
+from core.models.prepare import Prepared, precision_context
+from core.specs.attack import AttackSpec, AttackSpecError
 from core.tasks import Task
 
 PIXEL_STEP = 1 / 255
 """One pixel step, the unit of eps in specs, in the units of images in [0, 1]."""
+
+CPU_IS_FULL = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+"""What torch says on Linux, and elsewhere."""
+
+GRID_TOLERANCE = 1e-4
+"""Pixel steps by which a pixel may miss its place through float32's rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +57,18 @@ def evaluate_shard(
     *,
     tasks: Sequence[Task],
     batch_size: int,
+    prepared: Prepared | None = None,
+    found: Found | None = None,
+    damage: CleanScale | None = None,
+    rounded: bool = True,
     previews: int = 0,
     check: Callable[[], None] | None = None,
 ) -> tuple[Statistics, Cost]:
     """Attack a slice of a data set, or with `attack` None measure it clean.
 
     Every batch has exactly `batch_size` samples (the last one is filled up with copies that are dropped
-    again), so that on CPU a sample's result is the same, bit for bit, whatever slice it came in.
+    again), so that on CPU a sample's result is the same, bit for bit, whatever slice it came in. A batch that
+    does not fit into memory is halved, which changes results by rounding.
 
     Args:
         model: maps images [N, 3, H, W] in [0, 1] to {task: prediction}; left exactly as it was found.
@@ -63,25 +77,69 @@ def evaluate_shard(
         attack: eps in pixel steps of 1/255.
         tasks: the tasks that are attacked and measured.
         batch_size: samples per pass.
+        prepared: the model as it is attacked; statistics are always of the model as given. None attacks that too.
+        found: what `auto_mta` searched for; that algorithm needs it, no other does.
+        damage: raise damage in the place of losses, as `auto_mta` does.
+        rounded: also take the statistics of the attacked images rounded to 8 bits.
         previews: keep pictures of the data set's first so many samples, as far as the slice holds them.
         check: called before every batch; whatever it raises ends the work.
 
     Raises:
         InvalidError: the model's outputs or the data set's labels do not fit the tasks.
     """
+    plan = Plan(
+        source=model,
+        scored=(model,),
+        attack=attack,
+        tasks=tuple(tasks),
+        prepared=prepared,
+        found=found,
+        damage=damage,
+        rounded=rounded,
+        previews=previews,
+    )
+    tables, cost = evaluate_plan(plan, dataset, samples, batch_size=batch_size, check=check)
+    return tables[0], cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do to each batch; see `evaluate_shard`.
+
+    Attributes:
+        source: the model that is attacked.
+        scored: the models that the images are measured on, the source among them or not.
+    """
+
+    source: nn.Module
+    scored: tuple[nn.Module, ...]
+    attack: AttackSpec | None
+    tasks: tuple[Task, ...]
+    prepared: Prepared | None = None
+    found: Found | None = None
+    damage: CleanScale | None = None
+    rounded: bool = True
+    previews: int = 0
+
+
+def evaluate_plan(
+    plan: Plan, dataset: Dataset, samples: range, *, batch_size: int, check: Callable[[], None] | None = None
+) -> tuple[tuple[Statistics, ...], Cost]:
+    """`evaluate_shard` with the images of one model scored on several: a table for each, in their order."""
     started = time.perf_counter()
-    device = next((value.device for value in model.parameters()), torch.device("cpu"))
-    parts: list[Statistics] = []
+    device = next((value.device for value in plan.source.parameters()), torch.device("cpu"))
+    parts: list[tuple[Statistics, ...]] = []
     forwards = backwards = 0
     for rows in _batches(samples, batch_size):
         if check is not None:
             check()
         batch = dataset.batch(_filled(rows, batch_size)).to(device)
-        part, cost = _evaluate_batch(model, batch, attack, tasks=tasks, keep=len(rows), previews=previews)
-        parts.append(part)
-        forwards += cost[0] * len(rows)
-        backwards += cost[1] * len(rows)
-    return Statistics.concatenate(parts), Cost(forwards, backwards, time.perf_counter() - started)
+        tables, passes = _as_large_as_fits(plan, batch, keep=len(rows))
+        parts.append(tables)
+        forwards += passes[0] * len(rows)
+        backwards += passes[1] * len(rows)
+    joined = tuple(Statistics.concatenate(tables) for tables in zip(*parts, strict=True))
+    return joined, Cost(forwards, backwards, time.perf_counter() - started)
 
 
 def _batches(samples: range, batch_size: int) -> Iterator[range]:
@@ -93,26 +151,88 @@ def _filled(rows: range, batch_size: int) -> list[int]:
     return [*rows, *[rows[-1]] * (batch_size - len(rows))]
 
 
-def _evaluate_batch(
-    model: nn.Module,
-    batch: Batch,
-    attack: AttackSpec | None,
-    *,
-    tasks: Sequence[Task],
-    keep: int,
-    previews: int,
-) -> tuple[Statistics, tuple[int, int]]:
-    images, flags, passes = batch.images, dict[str, Tensor](), (0, 0)
-    if attack is not None:
-        outcome = run_attack(model, batch, tasks, attack.scaled(PIXEL_STEP), bounds=(0.0, 1.0))
-        images, passes = outcome.images, (outcome.forwards, outcome.backwards)
-        flags = {"floored": outcome.floored[:keep], "non_finite": outcome.non_finite[:keep]}
-    with frozen(model), torch.no_grad():
+Evaluated = tuple[tuple[Statistics, ...], tuple[int, int]]
+
+
+def _as_large_as_fits(plan: Plan, batch: Batch, *, keep: int) -> Evaluated:
+    try:
+        return _evaluate_batch(plan, batch, keep=keep)
+    except RuntimeError as error:
+        if len(batch) == 1 or not is_out_of_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = (len(batch) + 1) // 2
+    first, passes = _as_large_as_fits(plan, batch.select(slice(half)), keep=min(keep, half))
+    if keep <= half:
+        return first, passes
+    second, _ = _as_large_as_fits(plan, batch.select(slice(half, None)), keep=keep - half)
+    return tuple(map(_joined, first, second)), passes
+
+
+def _joined(first: Statistics, second: Statistics) -> Statistics:
+    return Statistics.concatenate([first, second])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch had no memory left, on a GPU or (where it raises a plain RuntimeError) on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in CPU_IS_FULL)
+
+
+def _evaluate_batch(plan: Plan, batch: Batch, *, keep: int) -> Evaluated:
+    clean = batch.select(slice(keep))
+    if plan.attack is None:
+        passes = (len(plan.scored), 0)
+        return tuple(_table(model, plan, clean, batch.images, {}) for model in plan.scored), passes
+    outcome = _attack(plan, plan.attack, batch)
+    on_grid = to_8_bits(outcome.images, batch.images, plan.attack) if plan.rounded else None
+    flags = {
+        name: getattr(outcome, name)[:keep] for name in ("floored", "non_finite", "zero_gradient", "rising")
+    }
+    tables = []
+    for model in plan.scored:
+        table = _table(model, plan, clean, outcome.images, flags)
+        if on_grid is not None:
+            table = replace(table, rounded=_table(model, plan, clean, on_grid, {}).tasks)
+        tables.append(table)
+    scoring = len(plan.scored) * (2 if plan.rounded else 1)
+    return tuple(tables), (outcome.forwards + scoring, outcome.backwards)
+
+
+def _attack(plan: Plan, attack: AttackSpec, batch: Batch) -> AttackOutcome:
+    model = plan.source if plan.prepared is None else plan.prepared.module
+    with precision_context("float32" if plan.prepared is None else plan.prepared.precision):
+        if attack.algorithm != "auto_mta":
+            return run_attack(model, batch, plan.tasks, attack.scaled(PIXEL_STEP), damage=plan.damage)
+        if plan.found is None:
+            raise AttackSpecError("auto_mta needs what its search found", field="algorithm")
+        return run_finalists(model, batch, plan.tasks, plan.found, unit=PIXEL_STEP)
+
+
+def to_8_bits(images: Tensor, clean: Tensor, attack: AttackSpec) -> Tensor:
+    """The images as an 8-bit file would hold them: on the grid of 1/255, and inside the ball if it is L-infinity's.
+
+    Where clean images are off the grid, and no point of it is in the ball, the nearest to the clean image is taken.
+    """
+    rounded = (images * 255).round_()
+    if attack.norm == "linf":
+        centre, reach = clean * 255, attack.eps + GRID_TOLERANCE
+        nearest = centre.round()
+        lowest = torch.minimum((centre - reach).ceil_(), nearest)
+        highest = torch.maximum((centre + reach).floor_(), nearest)
+        rounded = torch.clamp(rounded, lowest, highest)
+    return rounded.clamp_(0, 255).div_(255)
+
+
+def _table(
+    model: nn.Module, plan: Plan, clean: Batch, images: Tensor, flags: Mapping[str, Tensor]
+) -> Statistics:
+    """Statistics of the rows that are kept; the model sees the whole batch, so that its kernels stay the same."""
+    with frozen(model), torch.no_grad(), precision_context("float32"):
         predictions = model(images)
-    kept = {task.name: _rows(predictions, task, keep) for task in tasks}
-    table = take_statistics(tasks, kept, batch.select(slice(keep)), flags)
-    pictures = _pictures(images[:keep], table.indices, previews)
-    return Statistics(table.indices, table.tasks, table.flags, pictures), (passes[0] + 1, passes[1])
+    kept = {task.name: _rows(predictions, task, len(clean)) for task in plan.tasks}
+    table = take_statistics(plan.tasks, kept, clean, flags)
+    return replace(table, previews=_pictures(images[: len(clean)], table.indices, plan.previews))
 
 
 def _rows(predictions: object, task: Task, keep: int) -> Tensor:

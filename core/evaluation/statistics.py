@@ -5,6 +5,7 @@ They hold exact integers or float64 sums, one row a sample, so merging shards is
 """
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,12 +37,14 @@ class Statistics:
         tasks: by task name and statistic name, [N, ...].
         flags: by name, [N] bool: what the attack met ("floored", "non_finite").
         previews: uint8 [P, H, W, 3], pictures of the first P samples of the data set that are in the table.
+        rounded: like `tasks`, of the attacked images rounded to 8 bits; empty for a clean pass.
     """
 
     indices: NDArray[np.int64]
     tasks: dict[str, dict[str, Array]]
     flags: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     previews: NDArray[np.uint8] | None = None
+    rounded: dict[str, dict[str, Array]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -59,26 +62,30 @@ class Statistics:
         order = np.argsort(indices, kind="stable")
         if len(np.unique(indices)) != len(indices):
             raise ValueError("a sample is in two shards")
-        tasks = {
-            task: {name: np.concatenate([part.tasks[task][name] for part in parts])[order] for name in table}
-            for task, table in parts[0].tasks.items()
-        }
+        tasks = _concatenated([part.tasks for part in parts], order)
+        rounded = _concatenated([part.rounded for part in parts], order)
         flags = {name: np.concatenate([part.flags[name] for part in parts])[order] for name in parts[0].flags}
         pictures = [part.previews for part in sorted(parts, key=_first) if part.previews is not None]
-        return cls(indices[order], tasks, flags, np.concatenate(pictures) if pictures else None)
+        shown = np.concatenate(pictures) if pictures else None
+        return cls(indices[order], tasks, flags, shown, rounded)
 
-    def totals(self, task: str) -> dict[str, NDArray[np.float64]]:
-        """Each statistic of a task summed over the samples, in sample order, as float64."""
-        return {name: values.sum(axis=0, dtype=np.float64) for name, values in self.tasks[task].items()}
+    def totals(self, task: str, *, rounded: bool = False) -> dict[str, NDArray[np.float64]]:
+        """Each statistic of a task summed over the samples, in sample order, as float64.
+
+        Of the images rounded to 8 bits if `rounded` and the table has them.
+        """
+        table = self.rounded if rounded and self.rounded else self.tasks
+        return {name: values.sum(axis=0, dtype=np.float64) for name, values in table[task].items()}
 
     def to_bytes(self) -> bytes:
         """The table as a compressed NumPy archive."""
         arrays: dict[str, Array] = {"indices": self.indices}
-        arrays |= {
-            f"tasks/{task}/{name}": values
-            for task, table in self.tasks.items()
-            for name, values in table.items()
-        }
+        for group, tables in (("tasks", self.tasks), ("rounded", self.rounded)):
+            arrays |= {
+                f"{group}/{task}/{name}": values
+                for task, table in tables.items()
+                for name, values in table.items()
+            }
         arrays |= {f"flags/{name}": values for name, values in self.flags.items()}
         if self.previews is not None:
             arrays["previews"] = self.previews
@@ -90,16 +97,43 @@ class Statistics:
     def from_bytes(cls, data: bytes) -> "Statistics":
         """Read what `to_bytes` wrote."""
         tasks: dict[str, dict[str, Array]] = {}
+        rounded: dict[str, dict[str, Array]] = {}
         flags: dict[str, NDArray[np.bool_]] = {}
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             for key in archive.files:
                 match key.split("/"):
                     case ["tasks", task, name]:
                         tasks.setdefault(task, {})[name] = archive[key]
+                    case ["rounded", task, name]:
+                        rounded.setdefault(task, {})[name] = archive[key]
                     case ["flags", name]:
                         flags[name] = archive[key]
             previews = archive["previews"] if "previews" in archive.files else None
-            return cls(archive["indices"], tasks, flags, previews)
+            return cls(archive["indices"], tasks, flags, previews, rounded)
+
+
+def pack(tables: Sequence[Statistics]) -> bytes:
+    """Several tables in one archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for position, table in enumerate(tables):
+            archive.writestr(zipfile.ZipInfo(str(position)), table.to_bytes())
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> tuple[Statistics, ...]:
+    """Read what `pack` wrote."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return tuple(Statistics.from_bytes(archive.read(name)) for name in archive.namelist())
+
+
+def _concatenated(
+    tables: Sequence[dict[str, dict[str, Array]]], order: NDArray[np.int64]
+) -> dict[str, dict[str, Array]]:
+    return {
+        task: {name: np.concatenate([table[task][name] for table in tables])[order] for name in statistics}
+        for task, statistics in tables[0].items()
+    }
 
 
 def _first(part: Statistics) -> int:

@@ -20,23 +20,37 @@ class JobNotFoundError(JobError):
         super().__init__(f"there is no job {job_id}")
 
 
-class ModelNotFoundError(JobError):
+class ModelError(JobError):
+    """A model that the spec names cannot be used.
+
+    Attributes:
+        field: where the spec names it.
+    """
+
+    code = "model_error"
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ModelNotFoundError(ModelError):
     """The spec names a model that is not registered."""
 
     code = "model_not_found"
 
-    def __init__(self, model_id: UUID) -> None:
-        super().__init__(f"there is no model {model_id}; register it first")
+    def __init__(self, model_id: UUID, *, field: str) -> None:
+        super().__init__(f"there is no model {model_id}; register it first", field=field)
 
 
-class ModelNotReadyError(JobError):
+class ModelNotReadyError(ModelError):
     """The model is still being checked, or was rejected."""
 
     code = "model_not_ready"
 
-    def __init__(self, model_id: UUID, state: str) -> None:
+    def __init__(self, model_id: UUID, state: str, *, field: str) -> None:
         advice = "wait until it is ready" if state == "checking" else "see its reason"
-        super().__init__(f"model {model_id} is {state}; {advice}")
+        super().__init__(f"model {model_id} is {state}; {advice}", field=field)
 
 
 class ClientRefConflictError(JobError):

@@ -1,7 +1,7 @@
 """The end of a job: all shards are done, and what they found becomes its results, once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.jobs import events
 from core.jobs.progress import NOW, fail_locked_job, interval, lock_job, move_job
+from core.jobs.reliability import Flag, reliable
 from core.store.tables import Job, Model, Result, Shard, ShardResult
 
 FINALISE_SECONDS = 300
@@ -28,7 +29,11 @@ class ResultRow:
         arp: the mean over tasks.
         samples: how many samples were measured.
         cost: forward and backward passes, seconds.
-        notes: what a reader should know about the numbers.
+        arp_8bit: the mean over tasks of the images rounded to 8 bits.
+        intervals: `{"arp": [low, high], "tasks": {task: [low, high]}, "metrics": {task: {metric: [low, high]}}}`, each
+            null where there is none.
+        flags: what a reader should know about the numbers, see `core.jobs.reliability`.
+        replicates: the bootstrap's, as `core.intervals.Replicates` writes them.
     """
 
     ordinal: int
@@ -38,7 +43,23 @@ class ResultRow:
     arp: float | None
     samples: int
     cost: Mapping[str, Any]
-    notes: Sequence[Any] = ()
+    arp_8bit: float | None = None
+    intervals: Mapping[str, Any] | None = None
+    flags: Sequence[Flag] = ()
+    replicates: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What a job found.
+
+    Attributes:
+        rows: an evaluation's results; a transferability job has none.
+        summary: what is not one attack's, as JSON; its `flags`, if any, are about everything.
+    """
+
+    rows: Sequence[ResultRow]
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
 
 def begin_finalise(
@@ -77,11 +98,16 @@ def abandon_finalise(session: Session, job_id: UUID) -> None:
         job.finalise_attempts -= 1
 
 
-def complete(session: Session, job_id: UUID, results: Sequence[ResultRow]) -> bool:
-    """Write an evaluation's results and end the job; False if it is not running any more."""
+def complete(session: Session, job_id: UUID, found: Assembled, *, replicates: Mapping[int, str]) -> bool:
+    """Write what a job found and end it; False if it is not running any more.
+
+    `replicates` are the digests of the rows' replicates in the blob store, by ordinal.
+    """
     job = lock_job(session, job_id)
     if job is None or job.state != "running":
         return False
+    flags = [found.summary.get("flags", ()), *(row.flags for row in found.rows)]
+    job.summary = {**found.summary, "reliable": reliable(*flags)}
     session.add_all(
         Result(
             job_id=job.id,
@@ -90,11 +116,14 @@ def complete(session: Session, job_id: UUID, results: Sequence[ResultRow]) -> bo
             metrics=dict(row.metrics),
             task_arp=None if row.task_arp is None else dict(row.task_arp),
             arp=row.arp,
+            arp_8bit=row.arp_8bit,
+            intervals=None if row.intervals is None else dict(row.intervals),
             samples=row.samples,
             cost=dict(row.cost),
-            notes=list(row.notes),
+            flags=[dict(flag) for flag in row.flags],
+            replicates=replicates.get(row.ordinal),
         )
-        for row in results
+        for row in found.rows
     )
     _succeed(session, job)
     return True

@@ -19,6 +19,7 @@ from core.jobs.progress import (
     lock_job,
     move_job,
     move_shard,
+    ready,
     requeue,
     requeue_or_fail,
     settle_cancel,
@@ -30,8 +31,21 @@ LeaseState = Literal["held", "cancelled", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """What the shard that this one waited for has found: its result's key and blob."""
+
+    key: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A shard that is this worker's until the lease ends."""
+    """A shard that is this worker's until the lease ends.
+
+    Attributes:
+        model_ids: the job's models, in the spec's order.
+        input: None for a shard that waits for no other.
+    """
 
     shard_id: UUID
     job_id: UUID
@@ -40,11 +54,12 @@ class Claim:
     kind: str
     spec: dict[str, Any]
     payload: dict[str, Any]
-    model_id: UUID
+    model_ids: tuple[UUID, ...]
+    input: Input | None
 
 
 def claim(session: Session, shard_id: UUID, *, worker: str, lease_seconds: float) -> Claim | None:
-    """Take a queued shard; None if it is not to be had: taken, done, or its job over or being cancelled.
+    """Take a queued shard; None if it is not to be had: taken, done, waiting, or its job over or being cancelled.
 
     The UPDATE decides; the job's lock before it keeps a concurrent cancel from missing the shard.
     """
@@ -61,9 +76,11 @@ def claim(session: Session, shard_id: UUID, *, worker: str, lease_seconds: float
     lease = {"lease_token": token, "lease_expires_at": NOW + interval(lease_seconds), "worker": worker}
     row = session.execute(
         update(Shard)
-        .where(Shard.id == shard_id, Shard.state == "queued", Shard.state.in_(shards_before("running")))
+        .where(
+            Shard.id == shard_id, Shard.state == "queued", Shard.state.in_(shards_before("running")), ready()
+        )
         .values(state="running", attempt=Shard.attempt + 1, started_at=NOW, **lease)
-        .returning(Shard.attempt, Shard.payload)
+        .returning(Shard.attempt, Shard.payload, Shard.after)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if row is None:
@@ -71,7 +88,17 @@ def claim(session: Session, shard_id: UUID, *, worker: str, lease_seconds: float
     if job.state == "queued":
         move_job(job, "running")
         events.record(session, job.id, "job.started", {"worker": worker})
-    return Claim(shard_id, job.id, token, row.attempt, job.kind, job.spec, row.payload, job.model_id)
+    return Claim(
+        shard_id=shard_id,
+        job_id=job.id,
+        token=token,
+        attempt=row.attempt,
+        kind=job.kind,
+        spec=job.spec,
+        payload=row.payload,
+        model_ids=tuple(job.model_ids),
+        input=None if row.after is None else _input(session, job, row.after),
+    )
 
 
 def renew(session: Session, claim: Claim, lease_seconds: float) -> LeaseState:
@@ -111,7 +138,7 @@ def finish(
 ) -> bool:
     """The shard succeeded; False, and nothing is written, if the lease is no longer this worker's.
 
-    The last shard of a job rings for its finalisation.
+    Shards that waited for this one are rung for; the last shard of a job rings for its finalisation.
     """
     job, shard = _held(session, claim)
     if job is None or shard is None:
@@ -127,6 +154,7 @@ def finish(
     shard.result_key, shard.reused, shard.error = result_key, reused, None
     move_shard(shard, "succeeded")
     _progress(session, job, shard)
+    _ring_waiting(session, shard)
     settle_cancel(session, job)
     return True
 
@@ -167,6 +195,22 @@ def _held(session: Session, claim: Claim) -> tuple[Job | None, Shard | None]:
     job = lock_job(session, claim.job_id)
     statement = select(Shard).where(*_fence(claim)).with_for_update(key_share=True)
     return job, session.scalar(statement.execution_options(populate_existing=True))
+
+
+def _input(session: Session, job: Job, ordinal: int) -> Input:
+    """What a shard that has succeeded found."""
+    statement = (
+        select(ShardResult.key, ShardResult.blob)
+        .join(Shard, Shard.result_key == ShardResult.key)
+        .where(Shard.job_id == job.id, Shard.ordinal == ordinal)
+    )
+    return Input(*session.execute(statement).one())
+
+
+def _ring_waiting(session: Session, shard: Shard) -> None:
+    """Ring for the shards that wait for this one, as far as their job still wants them."""
+    waiting = Shard.job_id == shard.job_id, Shard.after == shard.ordinal, Shard.state == "queued"
+    outbox.ring(session, "shard", session.scalars(select(Shard.id).where(*waiting)).all())
 
 
 def _progress(session: Session, job: Job, shard: Shard) -> None:

@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from core.jobs import events, outbox
 from core.jobs.states import JOB_TRANSITIONS, SHARD_TRANSITIONS, JobState, ShardState, shards_before
@@ -126,6 +126,13 @@ def reject_model(session: Session, job: Job, reason: dict[str, Any]) -> None:
                 state="rejected", checked_at=NOW, reason={key: reason[key] for key in ("code", "message")}
             )
         )
+
+
+def ready() -> ColumnElement[bool]:
+    """In a query on `Shard`: whether it waits for no other, or no longer."""
+    other = aliased(Shard)
+    awaited = other.job_id == Shard.job_id, other.ordinal == Shard.after
+    return or_(Shard.after.is_(None), exists().where(*awaited, other.state == "succeeded"))
 
 
 def interval(seconds: float) -> ColumnElement[Any]:

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.jobs import outbox
-from core.jobs.progress import NOW, interval, lock_job, requeue_or_fail
+from core.jobs.progress import NOW, interval, lock_job, ready, requeue_or_fail
 from core.jobs.states import JOB_OPEN, Topic
 from core.store.tables import Job, Outbox, Shard
 
@@ -58,9 +58,9 @@ def _expire(session: Session, *, max_attempts: int) -> int:
 
 
 def _ring_shards(session: Session, *, ring_after: float) -> int:
-    """Announce queued shards again, but only while no shard runs at all: a backlog is no loss."""
+    """Announce queued shards that are ready again, but only while no shard runs at all: a backlog is no loss."""
     running = aliased(Shard)
-    queued = exists().where(Shard.id == Outbox.subject, Shard.state == "queued")
+    queued = exists().where(Shard.id == Outbox.subject, Shard.state == "queued", ready())
     idle = ~exists().where(running.state == "running")
     return _ring_again(session, "shard", queued, idle, _overdue(ring_after))
 

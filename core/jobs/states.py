@@ -4,13 +4,15 @@ from typing import Literal, get_args
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ShardState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-JobKind = Literal["evaluation", "model_check"]
+SubmittedKind = Literal["evaluation", "transferability"]
+JobKind = Literal[SubmittedKind, "model_check"]
 ModelState = Literal["checking", "ready", "rejected"]
 UploadState = Literal["open", "complete", "failed"]
 Topic = Literal["shard", "finalise"]
 
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 SHARD_STATES: tuple[ShardState, ...] = get_args(ShardState)
+SUBMITTED_KINDS: tuple[SubmittedKind, ...] = get_args(SubmittedKind)
 JOB_KINDS: tuple[JobKind, ...] = get_args(JobKind)
 MODEL_STATES: tuple[ModelState, ...] = get_args(ModelState)
 UPLOAD_STATES: tuple[UploadState, ...] = get_args(UploadState)
@@ -38,11 +40,6 @@ JOB_FINAL: frozenset[JobState] = frozenset(state for state in JOB_STATES if not 
 JOB_OPEN: tuple[JobState, ...] = tuple(state for state in JOB_STATES if JOB_TRANSITIONS[state])
 
 
-def jobs_before(state: JobState) -> tuple[JobState, ...]:
-    """The states from which a job may become `state`: every UPDATE asks for one of them."""
-    return tuple(source for source in JOB_STATES if state in JOB_TRANSITIONS[source])
-
-
 def shards_before(state: ShardState) -> tuple[ShardState, ...]:
-    """The states from which a shard may become `state`."""
+    """The states from which a shard may become `state`: every UPDATE asks for one of them."""
     return tuple(source for source in SHARD_STATES if state in SHARD_TRANSITIONS[source])

@@ -6,12 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     CheckConstraint,
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     MetaData,
@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.jobs.states import JOB_KINDS, JOB_STATES, MODEL_STATES, SHARD_STATES, TOPICS, UPLOAD_STATES
@@ -45,6 +46,8 @@ class Table(DeclarativeBase):
         datetime: DateTime(timezone=True),
         dict[str, Any]: Json,
         list[str]: ARRAY(Text),
+        list[UUID]: ARRAY(Uuid),
+        list[dict[str, Any]]: Json,
     }
 
 
@@ -122,7 +125,11 @@ class Model(Table):
 
 
 class Job(Table):
-    """A spec being worked off. `version` grows with every change; work counts passes over one sample."""
+    """A spec being worked off. `version` grows with every change; work counts passes over one sample.
+
+    `model_ids` are the spec's models in its order, and `model_id` is the first. `summary` is what the finished job
+    found beside its results.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -131,6 +138,8 @@ class Job(Table):
         CheckConstraint("shards_done >= 0 AND shards_done <= shards_total", name="shards"),
         CheckConstraint("(state IN ('queued', 'running')) = (finished_at IS NULL)", name="finished"),
         CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+        CheckConstraint("model_ids[1] = model_id", name="models"),
+        Index("ix_jobs_model_ids", "model_ids", postgresql_using="gin"),
         Index("ix_jobs_open", "state", postgresql_where=text("state IN ('queued', 'running')")),
     )
 
@@ -140,6 +149,7 @@ class Job(Table):
     spec: Mapped[dict[str, Any]]
     spec_digest: Mapped[str]
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"), index=True)
+    model_ids: Mapped[list[UUID]]
     client_ref: Mapped[str | None] = mapped_column(unique=True)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     shards_total: Mapped[int]
@@ -150,6 +160,7 @@ class Job(Table):
     finalising_until: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(default=1)
     error: Mapped[dict[str, Any] | None]
+    summary: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = _created()
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -157,16 +168,22 @@ class Job(Table):
 
 
 class Shard(Table):
-    """A piece of a job that one worker does in one go, under a lease."""
+    """A piece of a job that one worker does in one go, under a lease.
+
+    `after` is the ordinal of an earlier shard of the job whose output it needs; until that has succeeded it waits.
+    """
 
     __tablename__ = "shards"
     __table_args__ = (
         UniqueConstraint("job_id", "ordinal"),
+        ForeignKeyConstraint(["job_id", "after"], ["shards.job_id", "shards.ordinal"]),
         _among("state", SHARD_STATES),
+        CheckConstraint("after < ordinal", name="after"),
         CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease_token"),
         CheckConstraint("(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease"),
         CheckConstraint("(state = 'succeeded') = (result_key IS NOT NULL)", name="result"),
         CheckConstraint("attempt >= 0", name="attempt"),
+        Index("ix_shards_after", "job_id", "after", postgresql_where=text("after IS NOT NULL")),
         Index("ix_shards_lease_expires_at", "lease_expires_at", postgresql_where=text("state = 'running'")),
         Index("ix_shards_queued", "created_at", postgresql_where=text("state = 'queued'")),
     )
@@ -176,6 +193,7 @@ class Shard(Table):
     ordinal: Mapped[int]
     payload: Mapped[dict[str, Any]]
     work: Mapped[float]
+    after: Mapped[int | None]
     state: Mapped[str] = mapped_column(default="queued")
     attempt: Mapped[int] = mapped_column(default=0)
     lease_token: Mapped[UUID | None]
@@ -203,7 +221,10 @@ class ShardResult(Table):
 
 
 class Result(Table):
-    """What a finished job found: one row for the clean pass (ordinal -1) and one for each attack."""
+    """What a finished evaluation found: one row for the clean pass (ordinal -1) and one for each attack.
+
+    `replicates` is the digest of the blob with the bootstrap's replicates.
+    """
 
     __tablename__ = "results"
     __table_args__ = (UniqueConstraint("job_id", "ordinal"),)
@@ -215,9 +236,12 @@ class Result(Table):
     metrics: Mapped[dict[str, Any]]
     task_arp: Mapped[dict[str, Any] | None]
     arp: Mapped[float | None]
+    arp_8bit: Mapped[float | None]
+    intervals: Mapped[dict[str, Any] | None]
     samples: Mapped[int]
     cost: Mapped[dict[str, Any]]
-    notes: Mapped[list[Any]] = mapped_column(Json)
+    flags: Mapped[list[dict[str, Any]]]
+    replicates: Mapped[str | None]
 
 
 class Outbox(Table):

@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("spec", JSONB(), nullable=False),
         sa.Column("spec_digest", sa.Text(), nullable=False),
         sa.Column("model_id", sa.Uuid(), nullable=False),
+        sa.Column("model_ids", sa.ARRAY(sa.Uuid()), nullable=False),
         sa.Column("client_ref", sa.Text(), nullable=True),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("shards_total", sa.Integer(), nullable=False),
@@ -120,6 +121,7 @@ def upgrade() -> None:
         sa.Column("finalising_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("error", JSONB(), nullable=True),
+        sa.Column("summary", JSONB(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -128,7 +130,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "(state IN ('queued', 'running')) = (finished_at IS NULL)", name=op.f("ck_jobs_finished")
         ),
-        sa.CheckConstraint("kind IN ('evaluation', 'model_check')", name=op.f("ck_jobs_kind")),
+        sa.CheckConstraint(
+            "kind IN ('evaluation', 'transferability', 'model_check')", name=op.f("ck_jobs_kind")
+        ),
+        sa.CheckConstraint("model_ids[1] = model_id", name=op.f("ck_jobs_models")),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name=op.f("ck_jobs_state")
         ),
@@ -139,6 +144,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("client_ref", name=op.f("uq_jobs_client_ref")),
     )
     op.create_index(op.f("ix_jobs_model_id"), "jobs", ["model_id"])
+    op.create_index("ix_jobs_model_ids", "jobs", ["model_ids"], postgresql_using="gin")
     op.create_index(
         "ix_jobs_open", "jobs", ["state"], postgresql_where=sa.text("state IN ('queued', 'running')")
     )
@@ -164,9 +170,12 @@ def upgrade() -> None:
         sa.Column("metrics", JSONB(), nullable=False),
         sa.Column("task_arp", JSONB(), nullable=True),
         sa.Column("arp", sa.Double(), nullable=True),
+        sa.Column("arp_8bit", sa.Double(), nullable=True),
+        sa.Column("intervals", JSONB(), nullable=True),
         sa.Column("samples", sa.Integer(), nullable=False),
         sa.Column("cost", JSONB(), nullable=False),
-        sa.Column("notes", JSONB(), nullable=False),
+        sa.Column("flags", JSONB(), nullable=False),
+        sa.Column("replicates", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_results_job_id_jobs"), ondelete="CASCADE"
         ),
@@ -180,6 +189,7 @@ def upgrade() -> None:
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("payload", JSONB(), nullable=False),
         sa.Column("work", sa.Double(), nullable=False),
+        sa.Column("after", sa.Integer(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.Uuid(), nullable=True),
@@ -202,14 +212,21 @@ def upgrade() -> None:
             "(lease_token IS NULL) = (lease_expires_at IS NULL)", name=op.f("ck_shards_lease")
         ),
         sa.CheckConstraint("attempt >= 0", name=op.f("ck_shards_attempt")),
+        sa.CheckConstraint("after < ordinal", name=op.f("ck_shards_after")),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_shards_job_id_jobs"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["job_id", "after"], ["shards.job_id", "shards.ordinal"], name=op.f("fk_shards_job_id_shards")
         ),
         sa.ForeignKeyConstraint(
             ["result_key"], ["shard_results.key"], name=op.f("fk_shards_result_key_shard_results")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shards")),
         sa.UniqueConstraint("job_id", "ordinal", name=op.f("uq_shards_job_id_ordinal")),
+    )
+    op.create_index(
+        "ix_shards_after", "shards", ["job_id", "after"], postgresql_where=sa.text("after IS NOT NULL")
     )
     op.create_index(
         "ix_shards_lease_expires_at",

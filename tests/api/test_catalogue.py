@@ -1,7 +1,10 @@
 """What there is to choose from."""
 
+import re
+
 import pytest
 
+from core.specs.algorithms import METHODS
 from tests.service import Caller, pointers
 
 
@@ -75,4 +78,30 @@ def test_attacks_come_with_the_schema_that_jobs_are_checked_by(caller: Caller) -
     schema = caller.get("/v1/attacks").json()["schema"]
     assert schema["additionalProperties"] is False
     assert schema["properties"]["eps"]["exclusiveMinimum"] == 0
-    assert set(schema["required"]) == {"algorithm", "objective", "eps"}
+    assert set(schema["required"]) == {"algorithm", "eps"}
+
+
+def test_algorithms_say_what_they_take(caller: Caller) -> None:
+    found = {entry["name"]: entry for entry in caller.get("/v1/attacks").json()["algorithms"]}
+    assert list(found) == list(METHODS)
+    assert found["pgd"]["steps"] == 20
+    assert found["mim"]["decay"] is True
+    assert found["auto_sage"]["norms"] == ["linf"]
+    noise = found["uniform_noise"]
+    assert (noise["steps"], noise["random"]) == (None, True)
+    assert not any(
+        noise[name] for name in ("objective", "gradients", "step_size", "random_start", "restarts")
+    )
+    assert all(entry["about"] for entry in found.values())
+
+
+def test_every_form_of_objective_is_one_that_attacks_take(caller: Caller) -> None:
+    attacks = caller.get("/v1/attacks").json()
+    objectives = {entry["form"]: entry for entry in attacks["objectives"]}
+    for form in objectives:
+        assert re.fullmatch(attacks["objective_pattern"], form.replace("<task>", "depth"))
+    assert objectives["gb_mta"] == {"form": "gb_mta", "weights": True, "passes": "one"}
+    assert objectives["pcgrad"] == {"form": "pcgrad", "weights": False, "passes": "one a task"}
+    assert {"single:<task>", "stealth:<task>+<task>", "total", attacks["default_objective"]} <= set(
+        objectives
+    )

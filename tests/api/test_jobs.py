@@ -86,8 +86,8 @@ def test_a_job_answers_with_its_plan_and_where_to_look(caller: Caller, ready_mod
     job = answer.json()
     assert answer.status_code == 202
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
-    assert job["progress"]["shards_total"] == 2
-    assert job["progress"]["passes_total"] == 32 * (1 + 2)
+    assert job["progress"]["shards_total"] == 3
+    assert job["progress"]["passes_total"] == 32 * (1 / 2 + 2 + 100)  # the last is the probe
     assert caller.get(job["links"]["self"]).json()["id"] == job["id"]
 
 
@@ -171,7 +171,7 @@ def test_events_tell_the_job_from_beginning_to_end_and_resume(caller: Caller, re
     seen = _events(caller, job["links"]["events"])
     assert [name for _, name, _ in seen][:1] == ["job.queued"]
     assert seen[-1][1] == "job.succeeded"
-    assert [data["shards_done"] for _, name, data in seen if name == "shard.succeeded"] == [1, 2]
+    assert [data["shards_done"] for _, name, data in seen if name == "shard.succeeded"] == [1, 2, 3]
     resumed = _events(caller, job["links"]["events"], last=seen[-2][0])
     assert [name for _, name, _ in resumed] == ["job.succeeded"]
 

@@ -31,16 +31,28 @@ ALGORITHMS = ("fgsm", "pgd")
 
 
 class SyntheticDataset:
-    """Blurry random images; labels follow from their channels, and some pixels do not count."""
+    """Blurry random images; labels follow from their channels, and some pixels do not count.
+
+    `eight_bit` images are multiples of 1/255, as a file's are; splits differ in their images.
+    """
 
     name = "synthetic"
     version = "1"
-    split = "test"
 
-    def __init__(self, tasks: Sequence[Task] = SMALL, *, samples: int = 12, side: int = 16) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task] = SMALL,
+        *,
+        samples: int = 12,
+        side: int = 16,
+        split: str = "test",
+        eight_bit: bool = False,
+    ) -> None:
         self.tasks = tuple(tasks)
+        self.split = split
         self._samples = samples
         self._side = side
+        self._eight_bit = eight_bit
 
     def __len__(self) -> int:
         return self._samples
@@ -54,11 +66,12 @@ class SyntheticDataset:
         return Batch(images, labels, masks, torch.tensor(list(indices)))
 
     def _image(self, index: int) -> Tensor:
-        generator = np.random.Generator(np.random.Philox(key=[7, index]))
+        generator = np.random.Generator(np.random.Philox(key=[7 if self.split == "test" else 8, index]))
         coarse = torch.from_numpy(
             generator.random((1, 3, self._side // 4, self._side // 4), dtype=np.float32)
         )
-        return nn.functional.interpolate(coarse, size=(self._side, self._side), mode="bilinear")[0]
+        image = nn.functional.interpolate(coarse, size=(self._side, self._side), mode="bilinear")[0]
+        return (image * 255).round() / 255 if self._eight_bit else image
 
 
 def _label(task: Task, images: Tensor) -> Tensor:
@@ -112,6 +125,30 @@ def losses(model: nn.Module, batch: Batch, images: Tensor, tasks: Sequence[Task]
     return torch.stack(BatchLosses(tasks, batch)(model(images)))
 
 
+class Reader(nn.Module):
+    """Reads a synthetic data set's dense labels off the pixels, each a bit wrong: trained, as it were, by hand."""
+
+    def __init__(self, tasks: Sequence[Task] = SMALL[:4]) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {task.name: _reading(task, images) for task in self.tasks}
+
+
+def _reading(task: Task, images: Tensor) -> Tensor:
+    red, green = images[:, :1], images[:, 1:2]
+    if task.kind == "segmentation":
+        centres = (torch.arange(task.channels) + 0.5) / task.channels
+        return -40 * (red - 0.02 - centres.view(1, -1, 1, 1)).square()
+    if task.kind == "normals":
+        return images * 2 - 0.9 + torch.tensor([0.3, 0.0, 0.0]).view(1, 3, 1, 1)
+    if task.kind == "depth":
+        return 1.2 + images.sum(1, keepdim=True)
+    assert task.kind == "regression"
+    return (red - green + 0.05).expand(-1, task.channels, -1, -1)
+
+
 class LinearModel(nn.Module):
     """Each task's prediction is a scalar product of the image with its own weights: [N, 1, 1, 1]."""
 
@@ -133,6 +170,23 @@ class WithoutOnly(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         predictions: dict[str, Tensor] = self.model(images)
         return predictions
+
+
+class Counting(WithoutOnly):
+    """Counts passes of one sample each; a backward pass where a gradient reaches the images."""
+
+    def __init__(self, wrapped: nn.Module) -> None:
+        super().__init__(wrapped)
+        self.forwards = self.backwards = 0
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        self.forwards += len(images)
+        if images.requires_grad:
+            images.register_hook(lambda gradient: self._note(len(gradient)))  # type: ignore[no-untyped-call]
+        return super().forward(images)
+
+    def _note(self, samples: int) -> None:
+        self.backwards += samples
 
 
 class Poisoned(WithoutOnly):

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
 
-from core.jobs.submission import submit_evaluation
+from core.jobs.submission import submit_job
 from core.settings import Settings
-from core.specs.documents import EvaluationSpec, ModelManifest
+from core.specs.documents import EvaluationSpec, ModelManifest, TransferabilitySpec
 from core.store.database import Database
 from core.store.tables import Job, Model, Outbox, Shard
 
@@ -33,20 +33,29 @@ class Bench:
     def __init__(self, settings: Settings, manifest: ModelManifest) -> None:
         self.settings = settings
         self.database = Database(settings.database_url)
+        self.manifest = manifest
+        self.model_id = self.add_model()
+
+    def add_model(self) -> UUID:
+        """A model that is ready."""
         with self.database.session() as session:
             model = Model(name="counted", sha256=uuid4().hex * 2, state="ready")
-            model.manifest, model.manifest_digest = manifest.model_dump(mode="json"), manifest.digest()
+            model.manifest, model.manifest_digest = (
+                self.manifest.model_dump(mode="json"),
+                self.manifest.digest(),
+            )
             session.add(model)
             session.flush()
-            self.model_id = model.id
+            return model.id
 
     def behave(self, how: str) -> None:
         draft = self.settings.data_dir / f"behaviour.{uuid4().hex}"
         draft.write_text(how)
         draft.replace(self.settings.data_dir / "behaviour")
 
-    def submit(self, *, eps: float | None = None, limit: int = 64) -> UUID:
-        attack = {"algorithm": "fgsm", "objective": "total", "eps": eps or 1 + uuid4().int % 10**6 / 10**5}
+    def submit(self, *, eps: float | None = None, limit: int = 64, algorithm: str = "fgsm") -> UUID:
+        """An evaluation in slices of 32 samples: the clean pass, and an attack that nobody has made before."""
+        attack = {"algorithm": algorithm, "eps": eps or 1 + uuid4().int % 10**6 / 10**5}
         spec = EvaluationSpec.model_validate(
             {
                 "kind": "evaluation",
@@ -54,10 +63,24 @@ class Bench:
                 "dataset": {"name": "digits", "limit": limit},
                 "attacks": [attack],
                 "batch_size": 16,
+                "health": False,
             }
         )
         with self.database.session() as session:
-            return submit_evaluation(session, spec, key_id=None, shard_samples=32).id
+            return submit_job(session, spec, key_id=None, shard_samples=32).id
+
+    def submit_transferability(self, *models: UUID) -> UUID:
+        """A transferability job over 64 samples in slices of 32."""
+        spec = TransferabilitySpec.model_validate(
+            {
+                "kind": "transferability",
+                "models": [str(model) for model in models],
+                "dataset": {"name": "digits", "limit": 64},
+                "attack": {"algorithm": "fgsm", "eps": 8},
+            }
+        )
+        with self.database.session() as session:
+            return submit_job(session, spec, key_id=None, shard_samples=32).id
 
     def job(self, job_id: UUID) -> Job:
         with self.database.session() as session:

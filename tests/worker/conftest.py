@@ -12,11 +12,11 @@ from worker.supervisor import Component, Stack
 
 @pytest.fixture(scope="module")
 def quick(module_database_url: str) -> Settings:
-    """Settings under which everything that takes patience takes a second."""
+    """Settings under which everything that takes patience takes seconds."""
     return Settings(
         database_url=module_database_url,
         execution_module=EXECUTION,
-        lease_seconds=1.5,
+        lease_seconds=3,
         heartbeat_seconds=0.2,
         reap_seconds=0.2,
         soft_shutdown_seconds=0,

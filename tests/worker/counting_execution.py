@@ -5,14 +5,14 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.errors import WindthrowError
 from core.settings import Settings
 from core.store.blobs import BlobStore
-from worker.contract import ModelRecord, ResultRow, ShardJob, ShardOutput
+from worker.contract import Assembled, ModelRecord, ResultRow, ShardJob, ShardOutput, ShardOutputRef
 
 
 class RefusedError(WindthrowError):
@@ -24,7 +24,8 @@ def _place() -> Path:
 
 
 def result_key(shard: ShardJob) -> str:
-    described = json.dumps([shard.spec, shard.payload, shard.model.sha256], sort_keys=True)
+    models = [model.sha256 for model in shard.models]
+    described = json.dumps([shard.spec, shard.payload, models, shard.input_key], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
 
 
@@ -41,41 +42,62 @@ def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -
         raise RefusedError("this cannot be computed")
     if behaviour == "raise":
         raise ValueError("boom")
-    if behaviour == "kill":
+    if behaviour == "kill" or (behaviour == "kill once" and _first_time(shard)):
         os.kill(os.getpid(), signal.SIGKILL)
     while _behaviour() == "block":
         check()
         threading.Event().wait(0.02)
     if shard.kind == "model_check":
         return ShardOutput(json.dumps({"parameters": 7, "facts": {"nan_weights": 0}}).encode(), 0, {})
-    samples = shard.payload["stop"] - shard.payload["start"]
+    _check_input(shard)
+    samples = shard.payload.get("stop", 0) - shard.payload.get("start", 0)
     return ShardOutput(json.dumps(shard.payload).encode(), samples, {"forward": samples})
 
 
 def assemble(
-    spec: dict[str, Any],
-    model: ModelRecord,
-    outputs: Sequence[tuple[dict[str, Any], bytes, Mapping[str, Any]]],
-) -> list[ResultRow]:
-    assert str(model.id) == spec["model"]
-    assert all(json.loads(blob) == payload for payload, blob, _ in outputs)
-    rows = []
-    for ordinal in range(-1, len(spec["attacks"])):
-        attack = None if ordinal == -1 else ordinal
-        own = [cost["forward"] for payload, _, cost in outputs if payload["attack"] == attack]
-        described = None if attack is None else spec["attacks"][attack]
-        rows.append(
-            ResultRow(
-                ordinal=ordinal,
-                attack=described,
-                metrics={"left": {"accuracy": float("nan")}},
-                task_arp=None,
-                arp=None,
-                samples=sum(own),
-                cost={"forward": sum(own)},
-            )
-        )
-    return rows
+    spec: dict[str, Any], models: Sequence[ModelRecord], outputs: Sequence[ShardOutputRef]
+) -> Assembled:
+    assert [str(model.id) for model in models] == spec.get("models", [spec.get("model")])
+    for output in outputs:
+        assert json.loads(output.read()) == output.payload
+        assert output.cost == {"forward": output.samples}
+    if spec["kind"] == "transferability":
+        return Assembled([], {"models": len(models), "samples": sum(output.samples for output in outputs)})
+    return Assembled([_row(spec, ordinal, outputs) for ordinal in range(-1, len(spec["attacks"]))])
+
+
+def _row(spec: dict[str, Any], ordinal: int, outputs: Sequence[ShardOutputRef]) -> ResultRow:
+    slice_of = {"kind": "evaluation", "attack": None if ordinal == -1 else ordinal}
+    samples = sum(output.samples for output in outputs if output.payload.items() >= slice_of.items())
+    return ResultRow(
+        ordinal=ordinal,
+        attack=None if ordinal == -1 else spec["attacks"][ordinal],
+        metrics={"left": {"accuracy": float("nan")}},
+        task_arp=None,
+        arp=None,
+        samples=samples,
+        cost={"forward": samples},
+        replicates=f"replicates of {ordinal}".encode(),
+    )
+
+
+def _check_input(shard: ShardJob) -> None:
+    """The slices of a search's attack, and they alone, are handed what the search found."""
+    payload = shard.payload
+    number = payload["attack"] if payload["kind"] == "evaluation" else None
+    if number is None or shard.spec["attacks"][number]["algorithm"] != "auto_mta":
+        assert shard.input_key is None
+        return
+    assert shard.input_key is not None
+    assert json.loads(shard.read_input()) == {"kind": "calibration", "attack": number}
+
+
+def _first_time(shard: ShardJob) -> bool:
+    try:
+        (_place() / f"killed.{result_key(shard)}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _behaviour() -> str:

@@ -71,6 +71,10 @@ class Service:
         """Queue a job."""
         return self._json("POST", "/v1/jobs", json=spec)
 
+    def job(self, job: Json) -> Json:
+        """A job as it is now."""
+        return self._json("GET", job["links"]["self"])
+
     def follow(self, job: Json, seen: Callable[[Json], None]) -> Json:
         """Wait for a job, showing each change of it, and return it at its end.
 
@@ -93,6 +97,12 @@ class Service:
     def results(self, job: Json) -> Json:
         """What a finished job found."""
         return self._json("GET", job["links"]["results"])
+
+    def difference(self, job: Json, attack: int, other: int) -> Json | None:
+        """One attack's ARP less another's of the same job, with its interval; None where one has no ARP."""
+        pair = {"attack": attack, "other": other}
+        found: Json | None = self._json("GET", f"{job['links']['self']}/differences", params=pair)["arp"]
+        return found
 
     def picture(self, job: Json, ordinal: int, sample: int) -> bytes:
         """A kept image as PNG; ordinal -1 is the clean one."""

@@ -1,6 +1,6 @@
 """The report's pictures: ARP curves as inline SVG, and amplified differences between images.
 
-Matplotlib is loaded when the first curve is drawn. What the pictures show is decided in `worker.demo.report`.
+Matplotlib is loaded when the first curve is drawn. What the pictures show is decided in `worker.demo.panels`.
 """
 
 import io
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import RcKeyType
 
-CurveStyle = Literal["gb_mta", "total", "sign_total", "other"]
+CurveStyle = Literal["auto_mta", "gb_mta", "total", "sign_total", "other"]
 
 AMPLIFICATION = 16
 """A difference of 8/255, the demo's largest, spans the whole range from black to white."""
@@ -25,6 +25,7 @@ AMPLIFICATION = 16
 MAX_LABEL = 20
 
 _COLOURS = {
+    "auto_mta": "#000007",
     "gb_mta": "#000001",
     "total": "#000002",
     "sign_total": "#000003",
@@ -34,7 +35,22 @@ _COLOURS = {
 }
 """Stand-ins, replaced by the page's CSS variables so that one drawing serves the light and the dark page."""
 
-_MARKERS: dict[CurveStyle, str] = {"gb_mta": "o", "total": "s", "sign_total": "^", "other": ""}
+_MARKERS: dict[CurveStyle, str] = {
+    "auto_mta": "o",
+    "gb_mta": "D",
+    "total": "s",
+    "sign_total": "^",
+    "other": "",
+}
+_WIDTHS: dict[CurveStyle, float] = {
+    "auto_mta": 2.4,
+    "gb_mta": 1.8,
+    "total": 1.4,
+    "sign_total": 1.4,
+    "other": 1.1,
+}
+_BANDS = ("auto_mta", "gb_mta")
+"""Their intervals are shaded; the others' would hide each other, and are thin lines at the sizes."""
 _SIZE = (5.4, 3.3)  # inches of 72 units
 _AXES = (0.075, 0.12, 0.62, 0.79)  # left, bottom, width, height of the figure
 _FONT = 8.0
@@ -55,13 +71,21 @@ class Curve:
     Attributes:
         label: written at the curve's end; empty for a faint curve.
         points: (eps, ARP), eps ascending.
+        intervals: (eps, low, high), where there is one.
         faint: dashed, in the background.
     """
 
     label: str
     style: CurveStyle
     points: tuple[tuple[float, float], ...]
+    intervals: tuple[tuple[float, float, float], ...] = ()
     faint: bool = False
+
+    @property
+    def values(self) -> list[float]:
+        """Every ARP that is drawn, the intervals' ends with them."""
+        ends = [value for _, *ends in self.intervals for value in ends]
+        return [*(arp for _, arp in self.points), *ends]
 
 
 def can_draw_curves() -> bool:
@@ -145,21 +169,32 @@ def _draw_axes(axes: "Axes", *, sizes: Sequence[float], span: tuple[float, float
 
 def _draw_curve(axes: "Axes", curve: Curve, layer: int) -> None:
     eps, values = zip((0.0, 0.0), *curve.points, strict=True)
-    emphasised = curve.style == "gb_mta"
-    width = 2.4 if emphasised else 1.2 if curve.style == "other" else 1.6
+    _draw_intervals(axes, curve, layer)
     axes.plot(
         eps,
         values,
         color=_COLOURS[curve.style],
-        linewidth=0.8 if curve.faint else width,
+        linewidth=0.8 if curve.faint else _WIDTHS[curve.style],
         linestyle=(0, (3, 2.5)) if curve.faint else "-",
         alpha=0.55 if curve.faint else 1.0,
         marker="" if curve.faint else _MARKERS[curve.style],
-        markersize=5 if emphasised else 4,
+        markersize=5 if curve.style == "auto_mta" else 4,
         markevery=slice(1, None),
         clip_on=False,
         zorder=layer,
     )
+
+
+def _draw_intervals(axes: "Axes", curve: Curve, layer: int) -> None:
+    if not curve.intervals:
+        return
+    colour = _COLOURS[curve.style]
+    if curve.style in _BANDS:
+        eps, low, high = zip((0.0, 0.0, 0.0), *curve.intervals, strict=True)
+        axes.fill_between(eps, low, high, color=colour, alpha=0.14, linewidth=0, clip_on=False, zorder=layer)
+    else:
+        eps, low, high = zip(*curve.intervals, strict=True)
+        axes.vlines(eps, low, high, color=colour, linewidth=0.8, alpha=0.7, clip_on=False, zorder=layer)
 
 
 def _draw_labels(axes: "Axes", curves: Sequence[Curve], span: tuple[float, float]) -> None:
@@ -183,7 +218,7 @@ def _draw_labels(axes: "Axes", curves: Sequence[Curve], span: tuple[float, float
             _shortened(curve.label),
             transform=axes.get_yaxis_transform(),
             color=_COLOURS["muted"] if curve.style == "other" else colour,
-            fontweight="bold" if curve.style == "gb_mta" else "normal",
+            fontweight="bold" if curve.style == "auto_mta" else "normal",
             va="center_baseline",
         )
 

@@ -3,9 +3,10 @@
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,27 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from core.jobs.planning import CLEAN
-from core.specs.attack import JOINT_OBJECTIVES, SINGLE
+from core.specs.objective import SINGLE
 from core.tasks import profile
 from worker.demo.client import Json, Service
+from worker.demo.findings import (
+    APGD,
+    AUTO_MTA,
+    CLEAN,
+    FGSM,
+    JOINT,
+    NOISE,
+    Difference,
+    Evaluated,
+    Findings,
+    compare,
+    interval_of,
+)
 from worker.demo.models import DEMO_MODELS, DemoModel
-from worker.demo.report import Evaluated, write_report
+from worker.demo.report import write_report
+from worker.demo.terminal import print_findings
 
 PREVIEWS = 2
-LABEL_WIDTH = 24
-NUMBER_WIDTH = 6
-"""Three models at three sizes fit into 80 columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,39 +48,40 @@ class Comparison:
     """How much is attacked.
 
     Attributes:
-        samples: of the test split, by data set.
         eps: in pixel steps of 1/255.
-        steps: of PGD.
+        steps: of APGD; AUTO-MTA has as many passes, its search included.
+        samples: of the test split, by data set; one batch.
     """
 
-    algorithms: tuple[str, ...]
     eps: tuple[float, ...]
     steps: int
     samples: dict[str, int]
 
     def spec(self, demo: DemoModel, model_id: str) -> Json:
         """The job that makes the comparison on one model."""
-        names = [task.name for task in profile(demo.manifest.profile).tasks]
-        objectives = [*(SINGLE + name for name in names), *JOINT_OBJECTIVES]
-        attacks = [
-            {"algorithm": algorithm, "objective": objective, "eps": eps}
-            | ({"steps": self.steps} if algorithm == "pgd" else {})
-            for algorithm in self.algorithms
-            for objective in objectives
-            for eps in self.eps
-        ]
-        dataset = {"name": demo.dataset, "split": "test", "limit": self.samples[demo.dataset]}
+        samples = self.samples[demo.dataset]
         return {
             "kind": "evaluation",
             "model": model_id,
-            "dataset": dataset,
-            "attacks": attacks,
+            "dataset": {"name": demo.dataset, "split": "test", "limit": samples},
+            "attacks": self.attacks([task.name for task in profile(demo.manifest.profile).tasks]),
+            "batch_size": samples,
             "previews": PREVIEWS,
         }
 
+    def attacks(self, tasks: Sequence[str]) -> list[Json]:
+        """The weakest first: noise, then every objective by FGSM and by APGD, then AUTO-MTA."""
+        fixed: list[Json] = [
+            {"algorithm": algorithm, "objective": objective, **steps}
+            for algorithm, steps in ((FGSM, {}), (APGD, {"steps": self.steps}))
+            for objective in (*(SINGLE + task for task in tasks), *JOINT)
+        ]
+        ways = [{"algorithm": NOISE}, *fixed, {"algorithm": AUTO_MTA, "steps": self.steps}]
+        return [way | {"eps": eps} for way in ways for eps in self.eps]
 
-FULL = Comparison(("fgsm", "pgd"), (2, 4, 8), steps=20, samples={"scenes": 48, "digits": 96})
-QUICK = Comparison(("fgsm", "pgd"), (2, 4, 8), steps=5, samples={"scenes": 24, "digits": 48})
+
+FULL = Comparison((2, 4, 8), steps=20, samples={"scenes": 36, "digits": 72})
+QUICK = Comparison((8,), steps=12, samples={"scenes": 24, "digits": 48})
 
 
 def run_demo(service: Service, comparison: Comparison, report: Path, console: Console) -> None:
@@ -80,10 +92,9 @@ def run_demo(service: Service, comparison: Comparison, report: Path, console: Co
     """
     started = time.perf_counter()
     jobs = _follow_all(service, _submit_all(service, comparison, console), console)
-    results = {queued.demo.name: service.results(queued.job) for queued in jobs}
     seconds = time.perf_counter() - started
-    _print_tables(results, console)
-    evaluated = [_evaluated(service, queued, results[queued.demo.name]) for queued in jobs]
+    evaluated = [_evaluated(service, queued) for queued in jobs]
+    print_findings([Findings(item) for item in evaluated], console)
     write_report(report, evaluated, facts=_facts(comparison, seconds))
     console.print(f"\nReport: [bold]{report.resolve()}[/bold]  ({seconds:.0f} s of attacks)")
 
@@ -117,19 +128,17 @@ def _submit_all(service: Service, comparison: Comparison, console: Console) -> l
 def _follow_all(service: Service, jobs: Sequence[Queued], console: Console) -> list[Queued]:
     """One bar over all jobs, in expected passes through the models."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    finished: list[Queued] = []
     with Progress(*columns, TextColumn("eta"), TimeRemainingColumn(), console=console) as bar:
-        line = bar.add_task("attacking", total=sum(map(_cost, jobs)))
-        before = 0.0
-        for queued in jobs:
+        total = sum(map(_cost, jobs))
+        line = bar.add_task("attacking", total=total)
 
-            def seen(now: Json, queued: Queued = queued, before: float = before) -> None:
-                done = before + now["progress"]["fraction"] * _cost(queued)
-                bar.update(line, completed=done, description=f"attacking {queued.demo.title}")
+        def seen(now: Json) -> None:
+            states = [now if queued.job["id"] == now["id"] else service.job(queued.job) for queued in jobs]
+            done = [state["progress"]["fraction"] for state in states]
+            bar.update(line, completed=sum(map(mul, done, map(_cost, jobs))))
 
-            finished.append(replace(queued, job=service.follow(queued.job, seen)))
-            before += _cost(queued)
-        bar.update(line, completed=before, description="attacked all")
+        finished = [replace(queued, job=service.follow(queued.job, seen)) for queued in jobs]
+        bar.update(line, completed=total, description="attacked all")
     return finished
 
 
@@ -138,77 +147,35 @@ def _cost(queued: Queued) -> float:
     return float(queued.job["progress"]["passes_total"] * queued.model["parameters"])
 
 
-def _print_tables(results: dict[str, Json], console: Console) -> None:
-    for dataset in dict.fromkeys(demo.dataset for demo in DEMO_MODELS):
-        demos = [demo for demo in DEMO_MODELS if demo.dataset == dataset]
-        samples = results[demos[0].name]["clean"]["samples"]
-        console.print(f"\n[bold]ARP %, {dataset}, {samples} images[/bold]")
-        for line in _table({demo.title: results[demo.name] for demo in demos}):
-            console.print(line, no_wrap=True, overflow="crop", crop=False)
-    console.print(
-        "\nARP: the mean relative change of every metric for the worse; higher is a stronger attack."
-    )
-
-
-def _table(models: dict[str, Json]) -> Iterator[str]:
-    """Attacks down, models and eps across; the strongest of each column bold."""
-    sizes = list(dict.fromkeys(entry["attack"]["eps"] for entry in next(iter(models.values()))["attacks"]))
-    columns = [_column(result, eps) for result in models.values() for eps in sizes]
-    strongest = [
-        max((value for value in column.values() if value is not None), default=None) for column in columns
-    ]
-    indent, group = " " * LABEL_WIDTH, NUMBER_WIDTH * len(sizes)
-    yield indent + "".join(title.rjust(group) for title in models)
-    yield indent + "".join(f"eps {eps:g}".rjust(NUMBER_WIDTH) for _ in models for eps in sizes)
-    for name in columns[0]:
-        cells = (_cell(column[name], best) for column, best in zip(columns, strongest, strict=True))
-        yield name.ljust(LABEL_WIDTH) + "".join(cells)
-
-
-def _column(result: Json, eps: float) -> dict[str, float | None]:
-    chosen = [entry for entry in result["attacks"] if entry["attack"]["eps"] == eps]
-    return {
-        f"{entry['attack']['algorithm']} {entry['attack']['objective']}": entry["arp"] for entry in chosen
-    }
-
-
-def _cell(value: float | None, strongest: float | None) -> str:
-    text = ("–" if value is None else f"{value:.1f}").rjust(NUMBER_WIDTH)
-    return f"[bold]{text}[/bold]" if value is not None and value == strongest else text
-
-
-def _evaluated(service: Service, queued: Queued, results: Json) -> Evaluated:
-    tasks = [task.name for task in queued.demo.manifest.task_list]
-    count = min(PREVIEWS, queued.job["spec"]["dataset"]["limit"])
-    return Evaluated(
+def _evaluated(service: Service, queued: Queued) -> Evaluated:
+    """Results, the differences that are spoken of, and the pictures that are shown."""
+    job, tasks = queued.job, [task.name for task in queued.demo.manifest.task_list]
+    evaluated = Evaluated(
         title=queued.demo.title,
-        results=results,
-        previews={
-            ordinal: [service.picture(queued.job, ordinal, sample) for sample in range(count)]
-            for ordinal in _pictured(results)
-        },
+        results=service.results(job),
         layout_drawing=queued.demo.manifest.tree.drawing(tasks),
         parameters=queued.model["parameters"],
     )
 
+    def ask(attack: int, other: int) -> Difference:
+        found = service.difference(job, attack, other)
+        assert found is not None  # both have an ARP
+        return Difference(found["difference"], interval_of(found["interval"]))
 
-def _pictured(results: Json) -> list[int]:
-    """The attacks that the report shows pictures of: the strongest algorithm at the largest eps, and GB-MTA at each."""
-    largest = max(entry["attack"]["eps"] for entry in results["attacks"])
-    algorithm = results["attacks"][-1]["attack"]["algorithm"]
-    return [CLEAN] + [
-        entry["ordinal"]
-        for entry in results["attacks"]
-        if entry["attack"]["algorithm"] == algorithm
-        and (entry["attack"]["eps"] == largest or entry["attack"]["objective"] == "gb_mta")
-    ]
+    findings = Findings(evaluated)
+    pictures = {
+        ordinal: [service.picture(job, ordinal, sample) for sample in range(PREVIEWS)]
+        for ordinal in (CLEAN, *(attack.ordinal for attack in findings.pictured()))
+    }
+    return replace(evaluated, differences=compare(findings, ask), previews=pictures)
 
 
 def _facts(comparison: Comparison, seconds: float) -> dict[str, str]:
     samples: dict[str, Any] = comparison.samples
     return {
         "images": ", ".join(f"{count} of {name}/test" for name, count in samples.items()),
-        "PGD": f"{comparison.steps} steps of 2.5 eps/{comparison.steps}, no random start",
+        "APGD": f"{comparison.steps} steps, the first of 2 eps, no random start",
+        "AUTO-MTA": "as many passes through the model as APGD, its search on other images included",
         "service": f"windthrow-server {version('windthrow-server')}",
         "torch": version("torch"),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",

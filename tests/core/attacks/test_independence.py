@@ -2,16 +2,28 @@
 
 import pytest
 import torch
+from torch import Tensor
 
-from core.attacks import run_attack
-from core.attacks.threat import LinfBall
+from core.attacks import AttackSpec, run_attack
 from core.data.batch import Batch
+from tests.core.attacks.toys import (
+    ASCENDING,
+    RANDOM_START,
+    TOYS,
+    Pixelwise,
+    attempt,
+    every,
+    label,
+    toy_batch,
+    undisturbed,
+)
 from tests.core.synthetic import (
     ALGORITHMS,
     OBJECTIVES,
     SMALL,
     Poisoned,
     SyntheticDataset,
+    WithoutOnly,
     attack,
     losses,
     pgd,
@@ -19,19 +31,112 @@ from tests.core.synthetic import (
     small_model,
 )
 
-EVERY = [(algorithm, objective) for algorithm in ALGORITHMS for objective in OBJECTIVES]
+CONVOLVED = [(algorithm, objective) for algorithm in ALGORITHMS for objective in OBJECTIVES]
+DRAWING = every(RANDOM_START, random_start=True, restarts=2) + every(("square",), restarts=2)
+OTHERS = [0, 2, 3]
 
 
-@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
-def test_permuting_a_batch_permutes_the_outcome_bit_for_bit(algorithm: str, objective: str) -> None:
-    model, batch, spec = small_model(), small_batch(), attack(algorithm, objective)
+class Dead(WithoutOnly):
+    """Predictions that do not depend on the image, for every sample whose first pixel is black."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        black = images[:, :, 0, 0].amax(1) < 0.01
+        return {
+            name: torch.where(black.view(-1, 1, 1, 1), value.detach(), value)
+            for name, value in super().forward(images).items()
+        }
+
+
+def with_first_pixel(value: float) -> Batch:
+    """The toy batch, one pixel of its sample 1 changed."""
+    batch = toy_batch()
+    batch.images[1, :, 0, 0] = value
+    return batch
+
+
+def without_labels(*names: str) -> Batch:
+    """The toy batch, no label of its sample 1 valid for these tasks."""
+    batch = toy_batch()
+    for name in names:
+        batch.masks.setdefault(name, torch.ones(batch.images[:, 0].shape, dtype=torch.bool))
+        batch.masks[name][1] = False
+    return batch
+
+
+@pytest.mark.parametrize("spec", every() + DRAWING, ids=label)
+def test_splitting_and_permuting_a_batch_changes_nothing_bit_for_bit(spec: AttackSpec) -> None:
+    model, batch = Pixelwise(), toy_batch()
     order = torch.tensor([2, 0, 3, 1])
-    straight = run_attack(model, batch, SMALL, spec).images
-    permuted = run_attack(model, batch.select(order), SMALL, spec).images
-    assert torch.equal(permuted, straight[order])
+    straight = undisturbed(spec).images
+    permuted = [run_attack(model, batch.select(rows), TOYS, spec).images for rows in (order[:1], order[1:])]
+    assert torch.equal(torch.cat(permuted), straight[order])
 
 
-@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
+@pytest.mark.parametrize("spec", every(), ids=label)
+def test_a_sample_with_a_nan_loss_is_flagged_and_changes_no_other(spec: AttackSpec) -> None:
+    model, batch = Poisoned(Pixelwise()), with_first_pixel(1.0)
+    sick = run_attack(model, batch, TOYS, spec)
+    well = undisturbed(spec)
+    assert torch.equal(sick.images[OTHERS], well.images[OTHERS])
+    assert sick.non_finite.tolist() == [False, spec.method.objective, False, False]
+    assert not well.non_finite.any()
+    assert torch.equal(sick.images[1], batch.images[1]) or not spec.method.gradients
+
+
+def test_a_nan_value_is_below_every_other_so_that_a_later_restart_beats_it() -> None:
+    model, batch = Poisoned(Pixelwise()).eval(), with_first_pixel(0.89)
+    spec = AttackSpec(algorithm="square", objective="total", eps=0.03, steps=1, restarts=2)
+    starts = [attempt(model, batch, spec, restart=restart)[0] for restart in range(2)]
+    assert [float(start.value[1]) == -torch.inf for start in starts if start.value is not None] == [
+        True,
+        False,
+    ]
+    outcome = run_attack(model, batch, TOYS, spec)
+    assert torch.equal(outcome.images[1], starts[1].images[1])
+    assert outcome.non_finite.tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("spec", every(ASCENDING), ids=label)
+def test_a_sample_without_any_gradient_is_flagged_and_changes_no_other(spec: AttackSpec) -> None:
+    model, batch = Dead(Pixelwise()), with_first_pixel(0.0)
+    dead = run_attack(model, batch, TOYS, spec)
+    well = undisturbed(spec)
+    assert torch.equal(dead.images[OTHERS], well.images[OTHERS])
+    assert dead.zero_gradient.tolist() == [False, spec.method.gradients, False, False]
+    assert not well.zero_gradient.any()
+    assert not dead.non_finite.any()
+    assert torch.equal(dead.images[1], batch.images[1]) or not spec.method.gradients
+
+
+@pytest.mark.parametrize("spec", every(ASCENDING), ids=label)
+def test_a_sample_that_one_task_does_not_label_changes_no_other_and_is_attacked_for_the_rest(
+    spec: AttackSpec,
+) -> None:
+    batch = without_labels("depth")
+    blind = run_attack(Pixelwise(), batch, TOYS, spec)
+    seeing = undisturbed(spec)
+    assert torch.equal(blind.images[OTHERS], seeing.images[OTHERS])
+    assert not blind.non_finite.any()
+    all_that_it_raises = spec.aim is not None and spec.aim.tasks == ("depth",)
+    assert blind.zero_gradient.tolist() == [False, all_that_it_raises and spec.method.gradients, False, False]
+    if not all_that_it_raises and (spec.algorithm, spec.objective) not in (
+        ("apgd", "sign_total"),
+        ("apgd", "mgda"),
+    ):
+        assert not torch.equal(blind.images[1], batch.images[1])
+
+
+@pytest.mark.parametrize("spec", every(ASCENDING), ids=label)
+def test_a_sample_that_no_task_labels_keeps_its_image_and_changes_no_other(spec: AttackSpec) -> None:
+    batch = without_labels(*(task.name for task in TOYS))
+    outcome = run_attack(Pixelwise(), batch, TOYS, spec)
+    well = undisturbed(spec)
+    assert torch.equal(outcome.images[OTHERS], well.images[OTHERS])
+    assert torch.equal(outcome.images[1], batch.images[1]) or not spec.method.gradients
+    assert outcome.zero_gradient.tolist() == [False, spec.method.gradients, False, False]
+
+
+@pytest.mark.parametrize(("algorithm", "objective"), CONVOLVED)
 def test_other_neighbours_change_nothing_bit_for_bit(algorithm: str, objective: str) -> None:
     model, data, spec = small_model(), SyntheticDataset(), attack(algorithm, objective)
     first = run_attack(model, data.batch([0, 1, 2, 3]), SMALL, spec).images
@@ -39,7 +144,7 @@ def test_other_neighbours_change_nothing_bit_for_bit(algorithm: str, objective: 
     assert torch.equal(first[[0, 3]], second[[0, 3]])
 
 
-@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
+@pytest.mark.parametrize(("algorithm", "objective"), CONVOLVED)
 def test_splitting_a_batch_leaves_the_losses_as_they_were_to_rounding(algorithm: str, objective: str) -> None:
     model, batch, spec = small_model(), small_batch(), attack(algorithm, objective)
     whole = run_attack(model, batch, SMALL, spec).images
@@ -60,77 +165,25 @@ def test_a_random_start_is_keyed_by_the_samples_index_not_its_place(objective: s
     assert torch.equal(reversed_, straight.flip(0))
 
 
-def test_a_random_start_is_the_same_in_batches_of_any_size() -> None:
-    images, indices = torch.full((6, 3, 4, 4), 0.5), torch.arange(6)
-    whole = LinfBall.around(images, eps=0.1, bounds=(0, 1)).random_start(images, indices, seed=1)
-    ball = LinfBall.around(images[:2], eps=0.1, bounds=(0, 1))
-    assert torch.equal(ball.random_start(images[:2], indices[4:], seed=1), whole[4:])
-
-
-def test_random_starts_differ_between_samples_and_between_seeds() -> None:
-    images, indices = torch.full((2, 3, 4, 4), 0.5), torch.arange(2)
-    ball = LinfBall.around(images, eps=0.1, bounds=(0, 1))
-    one, other = (ball.random_start(images, indices, seed=seed) for seed in (0, 2**63 - 1))
-    assert not torch.equal(one[0], one[1])
-    assert not torch.equal(one, other)
-
-
-def test_random_starts_fill_the_ball_evenly() -> None:
-    images = torch.full((4, 3, 32, 32), 0.5)
-    offsets = (
-        LinfBall.around(images, eps=0.1, bounds=(0, 1)).random_start(images, torch.arange(4), seed=0) - 0.5
-    )
-    assert offsets.abs().max() <= 0.1 + 1e-6
-    assert abs(float(offsets.mean())) < 0.003
-    assert float(offsets.std()) == pytest.approx(0.1 / 3**0.5, rel=0.02)
-
-
-@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
-def test_a_sample_with_a_nan_loss_is_counted_and_changes_no_other(algorithm: str, objective: str) -> None:
-    model, spec = Poisoned(small_model()), attack(algorithm, objective)
-    healthy = small_batch()
-    images = healthy.images.clone()
-    images[1, :, 0, 0] = 1.0
-    sick = run_attack(model, Batch(images, healthy.labels, healthy.masks), SMALL, spec)
-    well = run_attack(model, healthy, SMALL, spec)
-    others = [0, 2, 3]
-    assert torch.equal(sick.images[others], well.images[others])
-    assert sick.non_finite.tolist() == [False, True, False, False]
-    assert not well.non_finite.any()
-    assert torch.equal(sick.images[1], images[1])
-
-
-@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
-def test_a_sample_without_a_valid_label_changes_no_other(algorithm: str, objective: str) -> None:
-    model, batch, spec = small_model(), small_batch(), attack(algorithm, objective)
-    masks = {"depth": batch.masks["depth"].clone()}
-    masks["depth"][2] = False
-    blind = run_attack(model, Batch(batch.images, batch.labels, masks), SMALL, spec)
-    seeing = run_attack(model, batch, SMALL, spec)
-    others = [0, 1, 3]
-    assert torch.equal(blind.images[others], seeing.images[others])
-    assert not blind.non_finite.any()
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_sample_that_no_task_labels_keeps_its_image(algorithm: str) -> None:
-    batch = small_batch(SMALL[2:3])
-    batch.masks["depth"][2] = False
-    outcome = run_attack(small_model(SMALL[2:3]), batch, SMALL[2:3], attack(algorithm, "gb_mta"))
-    assert torch.equal(outcome.images[2], batch.images[2])
-    assert not torch.equal(outcome.images[1], batch.images[1])
-
-
 def test_the_floor_counts_each_sample_once_however_many_steps_and_tasks_hit_it() -> None:
-    batch = small_batch()
-    batch.masks["depth"][2] = False
-    batch.labels["segmentation"][2] = 255
-    outcome = run_attack(small_model(), batch, SMALL, pgd("gb_mta", steps=4))
-    assert outcome.floored.tolist() == [False, False, True, False]
+    batch = without_labels("depth", "segmentation")
+    outcome = run_attack(Pixelwise(), batch, TOYS, pgd("gb_mta", steps=4))
+    assert outcome.floored.tolist() == [False, True, False, False]
 
 
-@pytest.mark.parametrize("objective", ["single:depth", "total", "sign_total"])
+@pytest.mark.parametrize("objective", ["gb_mta", "stealth:depth"])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_a_clean_loss_below_the_floor_is_counted_wherever_the_attack_begins(
+    objective: str, random_start: bool
+) -> None:
+    model, batch = Pixelwise().eval(), toy_batch()
+    with torch.no_grad():
+        batch.labels["edges"][1] = model(batch.images)["edges"][1]
+    spec = AttackSpec(algorithm="pgd", objective=objective, eps=0.03, steps=1, random_start=random_start)
+    assert run_attack(model, batch, TOYS, spec).floored.tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("objective", ["single:depth", "total", "sign_total", "pcgrad", "mgda"])
 def test_objectives_that_divide_by_nothing_count_no_floor(objective: str) -> None:
-    batch = small_batch()
-    batch.masks["depth"][2] = False
-    assert not run_attack(small_model(), batch, SMALL, pgd(objective)).floored.any()
+    batch = without_labels("depth")
+    assert not run_attack(Pixelwise(), batch, TOYS, pgd(objective)).floored.any()

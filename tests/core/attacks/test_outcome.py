@@ -1,4 +1,4 @@
-"""What `run_attack` promises whatever the objective: where images end up, what it costs, what it leaves alone."""
+"""What `run_attack` promises on convolutional models: what it costs, what it leaves alone, which branches it runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from core.attacks import AttackSpec, run_attack
 from core.attacks.ascent import frozen
 from core.data.batch import Batch
-from core.errors import InvalidError
 from core.losses import PredictionError
 from core.models import TreeModel
 from core.specs import AttackSpecError
 from core.tasks import Task
+from tests.core.attacks.toys import snapshot
 from tests.core.synthetic import (
     ALGORITHMS,
     OBJECTIVES,
@@ -23,7 +23,6 @@ from tests.core.synthetic import (
     SMALL,
     WithoutOnly,
     attack,
-    losses,
     pgd,
     small_batch,
     small_model,
@@ -57,15 +56,6 @@ def counted_calls(model: nn.Module) -> Iterator[dict[str, int]]:
         handle.remove()
 
 
-def snapshot(model: nn.Module) -> list[object]:
-    """Everything of a model that an attack could disturb."""
-    tensors = [(name, value.detach().clone().tolist()) for name, value in model.state_dict().items()]
-    modes = [(name, module.training) for name, module in model.named_modules()]
-    flags = [(name, value.requires_grad) for name, value in model.named_parameters()]
-    grads = [(n, None if v.grad is None else v.grad.tolist()) for n, v in model.named_parameters()]
-    return [tensors, modes, flags, grads]
-
-
 def half_trained_model() -> TreeModel:
     """Some submodules in train mode, some frozen, some with gradients."""
     model = small_model()
@@ -77,47 +67,12 @@ def half_trained_model() -> TreeModel:
     return model
 
 
-@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
-def test_images_stay_inside_the_ball_and_the_bounds(algorithm: str, objective: str) -> None:
-    batch = small_batch()
-    images = run_attack(small_model(), batch, SMALL, attack(algorithm, objective, eps=EPS)).images
-    assert (images - batch.images).abs().max() <= EPS + 1e-6
-    assert images.min() >= 0
-    assert images.max() <= 1
-    assert not torch.equal(images, batch.images)
-
-
-@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
-def test_images_at_the_corners_of_the_bounds_only_move_inwards(algorithm: str, objective: str) -> None:
-    clean = small_batch()
-    batch = Batch(clean.images.round(), clean.labels, clean.masks)
-    images = run_attack(small_model(), batch, SMALL, attack(algorithm, objective, eps=EPS)).images
-    assert images.min() >= 0
-    assert images.max() <= 1
-    assert (images - batch.images).abs().max() == pytest.approx(EPS, abs=1e-6)
-
-
 def test_images_a_rounding_error_below_the_bounds_are_taken_and_clamped() -> None:
     clean = small_batch()
     batch = Batch(torch.full_like(clean.images, -3e-8), clean.labels, clean.masks)
     images = run_attack(small_model(), batch, SMALL, attack("fgsm", "total", eps=EPS)).images
     assert images.min() >= 0
     assert images.max() <= EPS + 1e-6
-
-
-@pytest.mark.parametrize("value", [-0.01, 1.01, 255.0, float("nan"), float("inf")])
-def test_images_outside_the_bounds_are_refused(value: float) -> None:
-    batch = small_batch()
-    batch.images[1, 0, 3, 3] = value
-    with pytest.raises(InvalidError, match="outside the bounds") as caught:
-        run_attack(small_model(), batch, SMALL, pgd("total"))
-    assert caught.value.field == "images"
-
-
-@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.5, 0.5)])
-def test_bounds_that_are_no_interval_are_refused(bounds: tuple[float, float]) -> None:
-    with pytest.raises(InvalidError, match="low < high"):
-        run_attack(small_model(), small_batch(), SMALL, pgd("total"), bounds=bounds)
 
 
 def test_bounds_and_eps_are_in_the_units_of_the_images() -> None:
@@ -129,16 +84,6 @@ def test_bounds_and_eps_are_in_the_units_of_the_images() -> None:
     assert images.min() >= -120
     assert images.max() <= 135
     assert (images - batch.images).abs().max() == pytest.approx(8, abs=1e-4)
-
-
-@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
-def test_a_tiny_eps_is_nearly_the_identity(algorithm: str, objective: str) -> None:
-    model, batch = small_model(), small_batch()
-    images = run_attack(model, batch, SMALL, attack(algorithm, objective, eps=1e-7)).images
-    assert (images - batch.images).abs().max() <= 2e-7
-    torch.testing.assert_close(
-        losses(model, batch, images, SMALL), losses(model, batch, batch.images, SMALL), rtol=1e-4, atol=1e-5
-    )
 
 
 @pytest.mark.parametrize(("algorithm", "objective"), EVERY)

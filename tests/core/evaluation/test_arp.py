@@ -4,13 +4,16 @@ import json
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import core
 from core.errors import InvalidError
 from core.evaluation import average_relative_performance
+from core.evaluation.arp import arp_arrays, mean_of_defined, relative_drop
 from core.tasks import profile
 
 TABLE = json.loads((Path(core.__file__).parent / "reference" / "nyuv2.json").read_text())[
@@ -142,3 +145,56 @@ def test_a_missing_value_is_refused_by_name(
 def test_a_direction_that_is_neither_is_refused() -> None:
     with pytest.raises(InvalidError, match="'higher' or 'lower'; got 'up'"):
         average_relative_performance({"t": {"m": 1.0}}, {"t": {"m": 1.0}}, {"t": {"m": "up"}})  # type: ignore[dict-item]
+
+
+SPLITS = 3
+possible_values = st.one_of(st.none(), st.just(0.0), st.floats(-100, 100))
+possible_rows = st.lists(possible_values, min_size=SPLITS, max_size=SPLITS)
+possible_tables = st.fixed_dictionaries(
+    {
+        task: st.fixed_dictionaries(dict.fromkeys(metrics, possible_rows))
+        for task, metrics in DIRECTIONS.items()
+    }
+)
+Values = dict[str, dict[str, list[float | None]]]
+
+
+@given(possible_tables, possible_tables)
+def test_arrays_of_arp_are_those_of_each_split_bit_for_bit(clean: Values, attacked: Values) -> None:
+    tasks, overall = arp_arrays(arrays(clean), arrays(attacked), DIRECTIONS)
+    for split in range(SPLITS):
+        arp = average_relative_performance(numbers(clean, split), numbers(attacked, split), DIRECTIONS)
+        assert number(overall[split]) == arp.overall
+        assert {task: number(values[split]) for task, values in tasks.items()} == arp.tasks
+
+
+def arrays(values: Values) -> dict[str, dict[str, NDArray[np.float64]]]:
+    return {
+        task: {metric: np.array(row, np.float64) for metric, row in table.items()}
+        for task, table in values.items()
+    }
+
+
+def numbers(values: Values, split: int) -> dict[str, dict[str, float | None]]:
+    return {task: {metric: row[split] for metric, row in table.items()} for task, table in values.items()}
+
+
+def number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def test_a_relative_drop_is_not_defined_where_a_value_is_missing_or_0_before() -> None:
+    before = np.array([2.0, 0.0, np.nan, 2.0, -2.0])
+    after = np.array([3.0, 3.0, 3.0, np.nan, -3.0])
+    assert np.array_equal(
+        relative_drop(before, after, "lower"), [0.5, np.nan, np.nan, np.nan, -0.5], equal_nan=True
+    )
+    assert np.array_equal(
+        relative_drop(before, after, "higher"), [-0.5, np.nan, np.nan, np.nan, 0.5], equal_nan=True
+    )
+
+
+def test_the_mean_of_nothing_is_not_defined() -> None:
+    assert np.isnan(mean_of_defined([]))
+    rows = [np.array([1.0, np.nan, np.nan]), np.array([3.0, 5.0, np.nan])]
+    assert np.array_equal(mean_of_defined(rows), [2.0, 5.0, np.nan], equal_nan=True)

@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
 from core.data.batch import Batch
 from core.evaluation import Statistics, all_metrics, metric_values, take_statistics
+from core.evaluation.metrics import metric_arrays
 from core.losses import LabelError, PredictionError
-from core.tasks import METRICS, Task, TaskKind
+from core.tasks import METRICS, MetricRules, Task, TaskKind
 
 Floats = NDArray[np.float64]
 N, SIDE, SMALLER = 4, 12, 5
@@ -278,3 +281,60 @@ def test_all_metrics_are_keyed_by_task() -> None:
     prediction, label, _ = classes()
     totals = statistics(SEGMENTATION, prediction, label).totals("t")
     assert all_metrics((SEGMENTATION,), {"t": totals}) == {"t": metric_values(SEGMENTATION, totals)}
+
+
+MANY_CLASSES = task_of("segmentation", 13)
+ROWS = (2, 3)
+
+
+def random_totals(task: Task, seed: int) -> dict[str, Floats]:
+    """Totals of ROWS splits, many of them with little or nothing in them."""
+    source = np.random.default_rng(seed)
+
+    def counts(*shape: int) -> Floats:
+        share = source.choice([0.0, 0.2, 1.0], ROWS + (1,) * len(shape))
+        kept = source.random((*ROWS, *shape)) < share
+        return np.where(kept, source.integers(0, 9, kept.shape), 0).astype(np.float64)
+
+    intersection = counts(task.channels)
+    return {
+        "valid": counts(),
+        "relative_valid": counts(),
+        "weight_sum": counts(),
+        "correct": counts(),
+        "intersection": intersection,
+        "labelled": intersection + counts(task.channels),
+        "predicted": intersection + counts(task.channels),
+        "within": counts(3),
+        "angle_histogram": counts(720),
+        **{name: source.normal(size=ROWS) for name in ("angle_sum", "cosine_sum", "abs_sum", "rel_sum")},
+        "loss_sum": np.where(source.random(ROWS) < 0.2, np.inf, source.random(ROWS)),
+    }
+
+
+@pytest.mark.parametrize(
+    "task",
+    [SEGMENTATION, MANY_CLASSES, NORMALS, DEPTH, REGRESSION, DIGIT],
+    ids=lambda task: f"{task.kind}{task.channels}",
+)
+@pytest.mark.parametrize("rules", ["standard", "paper"])
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_arrays_of_metrics_are_those_of_each_split_bit_for_bit(
+    task: Task, rules: MetricRules, seed: int
+) -> None:
+    totals = random_totals(task, seed)
+    arrays = metric_arrays(task, totals, rules=rules)
+    for split in np.ndindex(ROWS):
+        alone = metric_values(task, {name: values[split] for name, values in totals.items()}, rules=rules)
+        among = {name: float(values[split]) for name, values in arrays.items()}
+        assert {name: None if np.isnan(value) else value for name, value in among.items()} == alone
+
+
+@given(st.dictionaries(st.integers(0, 719), st.integers(1, 50), min_size=1, max_size=30))
+def test_the_median_angle_has_half_the_pixels_below_it(pixels: dict[int, int]) -> None:
+    histogram = np.zeros(720)
+    histogram[list(pixels)] = list(pixels.values())
+    median = metric_arrays(NORMALS, random_totals(NORMALS, 0) | {"angle_histogram": histogram})["median"]
+    below = np.interp(float(median) * 4, np.arange(721), np.concatenate([[0], histogram.cumsum()]))
+    assert below == pytest.approx(histogram.sum() / 2)

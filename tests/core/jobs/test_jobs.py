@@ -1,6 +1,7 @@
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,84 +20,27 @@ from core.jobs.errors import (
     ModelNotFoundError,
     ModelNotReadyError,
 )
-from core.jobs.finalise import ResultRow, begin_finalise, complete, complete_model_check
-from core.jobs.leases import Claim, claim, fail, find_result, finish, release, renew
-from core.jobs.reaper import Reaped, reap
+from core.jobs.finalise import Assembled, ResultRow, begin_finalise, complete, complete_model_check
+from core.jobs.leases import claim, find_result, release, renew
 from core.jobs.states import JOB_TRANSITIONS, SHARD_TRANSITIONS
-from core.jobs.submission import submit_evaluation, submit_model_check
+from core.jobs.submission import submit_job, submit_model_check
 from core.store.database import Database
 from core.store.tables import Event, Job, Model, Outbox, Result, Shard, ShardResult
+from tests.core.jobs.steps import (
+    all_sent,
+    claim_one,
+    events_of,
+    expire,
+    fail_one,
+    finish_one,
+    reap_now,
+    rung,
+    shards_of,
+    state_of,
+    work_off,
+)
 
 Submit = Callable[..., Job]
-
-
-def shards_of(database: Database, job: Job) -> Sequence[Shard]:
-    with database.session() as session:
-        return session.scalars(select(Shard).where(Shard.job_id == job.id).order_by(Shard.ordinal)).all()
-
-
-def state_of(database: Database, job: Job) -> str:
-    with database.session() as session:
-        return session.get_one(Job, job.id).state
-
-
-def events_of(database: Database, job: Job) -> list[str]:
-    with database.session() as session:
-        return [event.type for event in events.after(session, job.id, 0)]
-
-
-def claim_one(database: Database, shard: Shard, *, lease_seconds: float = 60) -> Claim:
-    with database.session() as session:
-        claimed = claim(session, shard.id, worker="test", lease_seconds=lease_seconds)
-    assert claimed is not None
-    return claimed
-
-
-def finish_one(database: Database, claimed: Claim, *, key: str | None = None) -> bool:
-    with database.session() as session:
-        return finish(
-            session,
-            claimed,
-            result_key=key or uuid4().hex,
-            blob="0" * 64,
-            samples=16,
-            cost={"seconds": 1.0},
-            code_version="1",
-            reused=False,
-        )
-
-
-def fail_one(database: Database, claimed: Claim, *, retry: bool = True) -> bool:
-    with database.session() as session:
-        return fail(session, claimed, code="boom", message="it broke", retry=retry, max_attempts=2)
-
-
-def rung(database: Database, topic: str) -> set[UUID]:
-    with database.session() as session:
-        return set(
-            session.scalars(select(Outbox.subject).where(Outbox.topic == topic, Outbox.sent_at.is_(None)))
-        )
-
-
-def all_sent(database: Database) -> None:
-    with database.session() as session:
-        outbox.mark_sent(session, [row.id for row in outbox.pending(session, limit=1000)])
-
-
-def work_off(database: Database, job: Job) -> None:
-    for shard in shards_of(database, job):
-        assert finish_one(database, claim_one(database, shard))
-
-
-def reap_now(database: Database, *, ring_after: float = 60) -> Reaped:
-    with database.session() as session:
-        return reap(session, max_attempts=2, ring_after=ring_after)
-
-
-def expire(database: Database, claimed: Claim) -> None:
-    with database.session() as session:
-        past = func.now() - text("interval '1 second'")
-        session.execute(update(Shard).where(Shard.id == claimed.shard_id).values(lease_expires_at=past))
 
 
 # Submitting
@@ -106,7 +50,7 @@ def test_a_submitted_job_has_shards_bells_and_an_event(database: Database, submi
     job = submit()
     shards = shards_of(database, job)
     assert (job.state, job.shards_total, job.shards_done) == ("queued", 4, 0)
-    assert job.work_total == sum(shard.work for shard in shards) == 64 + 64 * 2
+    assert job.work_total == sum(shard.work for shard in shards) == 64 / 2 + 64 * 2
     assert rung(database, "shard") == {shard.id for shard in shards}
     assert events_of(database, job) == ["job.queued"]
 
@@ -232,7 +176,7 @@ def test_finishing_moves_progress_and_version(database: Database, submit: Submit
     assert finish_one(database, claimed, key="k")
     with database.session() as session:
         now = session.get_one(Job, job.id)
-        assert (now.shards_done, now.work_done) == (1, 32.0)
+        assert (now.shards_done, now.work_done) == (1, 16.0)
         assert now.version > job.version
         last = events.after(session, job.id, 0)[-1]
         assert last.type == "shard.succeeded"
@@ -366,7 +310,7 @@ def test_a_finished_job_cannot_be_cancelled(database: Database, submit: Submit) 
     work_off(database, job)
     with database.session() as session:
         begin_finalise(session, job.id)
-        complete(session, job.id, [])
+        complete(session, job.id, Assembled([]), replicates={})
     with database.session() as session:
         assert cancel(session, job.id).state == "succeeded"
 
@@ -420,7 +364,10 @@ ROWS = [
         arp=-10.0,
         samples=64,
         cost={"forward": 3},
-        notes=["undefined"],
+        arp_8bit=-9.0,
+        intervals={"arp": [-12.0, float("-inf")], "tasks": {"left": None}, "metrics": {}},
+        flags=[{"code": "undefined_arp", "severity": "warning", "message": "", "evidence": {}}],
+        replicates=b"some",
     ),
 ]
 
@@ -442,11 +389,15 @@ def test_the_last_shard_rings_for_finalisation_and_results_are_written_once(
         assert begin_finalise(session, job.id) is None
     for expected in (True, False):
         with database.session() as session:
-            assert complete(session, job.id, ROWS) is expected
+            assert complete(session, job.id, Assembled(ROWS), replicates={0: "1" * 64}) is expected
     with database.session() as session:
         rows = session.scalars(select(Result).order_by(Result.ordinal)).all()
         assert [row.ordinal for row in rows] == [-1, 0]
         assert rows[1].metrics == {"left": {"accuracy": None}}
+        assert rows[1].intervals == {"arp": [-12.0, None], "tasks": {"left": None}, "metrics": {}}
+        assert [(row.arp_8bit, row.replicates) for row in rows] == [(None, None), (-9.0, "1" * 64)]
+        assert [flag["code"] for row in rows for flag in row.flags] == ["undefined_arp"]
+        assert session.get_one(Job, job.id).summary == {"reliable": True}
     assert events_of(database, job)[-1] == "job.succeeded"
 
 
@@ -497,6 +448,28 @@ def test_a_failed_or_cancelled_model_check_rejects_the_model(database: Database,
             assert model.state == "rejected"
             assert model.reason is not None
             assert model.reason["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("on_summary", "on_row", "expected"),
+    [
+        ([], [], True),
+        (["info", "warning"], ["warning"], True),
+        (["error"], [], False),
+        ([], ["error"], False),
+    ],
+)
+def test_an_error_among_the_flags_makes_a_job_unreliable(
+    database: Database, submit: Submit, on_summary: list[str], on_row: list[str], expected: bool
+) -> None:
+    job = submit()
+    work_off(database, job)
+    row = replace(ROWS[1], flags=[{"code": "x", "severity": severity} for severity in on_row])
+    flags = [{"code": "y", "severity": severity} for severity in on_summary]
+    with database.session() as session:
+        complete(session, job.id, Assembled([ROWS[0], row], {"flags": flags}), replicates={})
+    with database.session() as session:
+        assert session.get_one(Job, job.id).summary == {"flags": flags, "reliable": expected}
 
 
 # Reaping
@@ -583,6 +556,9 @@ def test_the_database_refuses_states_that_contradict_themselves(database: Databa
         update(Job).values(state="succeeded"),
         update(Shard).values(state="running"),
         update(Shard).values(state="succeeded"),
+        update(Shard).values(after=Shard.ordinal),
+        update(Shard).values(after=-1),
+        update(Job).values(model_ids=[uuid4()]),
     ):
         with pytest.raises(IntegrityError), database.session() as session:
             session.execute(statement)
@@ -602,7 +578,7 @@ def test_events_of_a_job_are_read_from_where_one_left_off(database: Database, su
 def test_nothing_is_left_of_a_submission_that_was_rolled_back(database: Database, make_spec: Any) -> None:
     def submit_and_fail() -> None:
         with database.session() as session:
-            submit_evaluation(session, make_spec(), key_id=None)
+            submit_job(session, make_spec(), key_id=None)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

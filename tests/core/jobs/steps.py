@@ -1,0 +1,81 @@
+"""What the tests do to a job: work its shards off, lose workers and bells, look at what is there."""
+
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select, text, update
+
+from core.jobs import events, outbox
+from core.jobs.leases import Claim, claim, fail, finish
+from core.jobs.reaper import Reaped, reap
+from core.store.database import Database
+from core.store.tables import Job, Outbox, Shard
+
+
+def shards_of(database: Database, job: Job) -> Sequence[Shard]:
+    with database.session() as session:
+        return session.scalars(select(Shard).where(Shard.job_id == job.id).order_by(Shard.ordinal)).all()
+
+
+def state_of(database: Database, job: Job) -> str:
+    with database.session() as session:
+        return session.get_one(Job, job.id).state
+
+
+def events_of(database: Database, job: Job) -> list[str]:
+    with database.session() as session:
+        return [event.type for event in events.after(session, job.id, 0)]
+
+
+def claim_one(database: Database, shard: Shard, *, lease_seconds: float = 60) -> Claim:
+    with database.session() as session:
+        claimed = claim(session, shard.id, worker="test", lease_seconds=lease_seconds)
+    assert claimed is not None
+    return claimed
+
+
+def finish_one(database: Database, claimed: Claim, *, key: str | None = None) -> bool:
+    with database.session() as session:
+        return finish(
+            session,
+            claimed,
+            result_key=key or uuid4().hex,
+            blob="0" * 64,
+            samples=16,
+            cost={"seconds": 1.0},
+            code_version="1",
+            reused=False,
+        )
+
+
+def fail_one(database: Database, claimed: Claim, *, retry: bool = True) -> bool:
+    with database.session() as session:
+        return fail(session, claimed, code="boom", message="it broke", retry=retry, max_attempts=2)
+
+
+def rung(database: Database, topic: str) -> set[UUID]:
+    with database.session() as session:
+        return set(
+            session.scalars(select(Outbox.subject).where(Outbox.topic == topic, Outbox.sent_at.is_(None)))
+        )
+
+
+def all_sent(database: Database) -> None:
+    with database.session() as session:
+        outbox.mark_sent(session, [row.id for row in outbox.pending(session, limit=1000)])
+
+
+def work_off(database: Database, job: Job) -> None:
+    for shard in shards_of(database, job):
+        assert finish_one(database, claim_one(database, shard))
+
+
+def reap_now(database: Database, *, ring_after: float = 60) -> Reaped:
+    with database.session() as session:
+        return reap(session, max_attempts=2, ring_after=ring_after)
+
+
+def expire(database: Database, claimed: Claim) -> None:
+    with database.session() as session:
+        past = func.now() - text("interval '1 second'")
+        session.execute(update(Shard).where(Shard.id == claimed.shard_id).values(lease_expires_at=past))
