@@ -1,14 +1,26 @@
-"""The report's headline and cards: how the attacks stand, in sentences, each difference with its interval.
+"""How the attacks stand, in sentences: headline, cards, what AUTO-MTA settled on; each difference has its interval.
 
 An attack is called stronger than another only where the interval of their difference leaves no doubt.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.intervals import Interval
 from worker.demo.findings import AUTO_MTA, Attack, Difference, Findings
-from worker.demo.shown import NONE, attack_name, listed, number, percent, sizes, span
+from worker.demo.shown import (
+    NONE,
+    algorithm_name,
+    attack_name,
+    counted,
+    listed,
+    number,
+    percent,
+    sizes,
+    span,
+    way_name,
+)
 
 MOST_NAMED = 3
 """Attacks level with the highest ARP, beyond which it is not worth a name."""
@@ -107,3 +119,29 @@ def _elsewhere(model: Findings) -> Iterator[str]:
         if there is not None and top.way not in (there.way, *level):
             leaders.setdefault((there.way, *level), []).append(eps)
     return (f"{_lead(model, at)}." for at in leaders.values())
+
+
+def settled(model: Findings) -> str:
+    """What AUTO-MTA's search at the largest eps came to; empty without one."""
+    attack = model.find(AUTO_MTA)
+    search = model.results["searches"].get(str(attack.ordinal)) if attack else None
+    if search is None:
+        return ""
+    chosen = listed([_candidate(finalist) for finalist in search["finalists"]])
+    if not search["trials"]:
+        return f"AUTO-MTA\N{RIGHT SINGLE QUOTATION MARK}s budget does not pay for a search: it ran {chosen}."
+    tried = counted(len(search["trials"]), "attack")
+    return f"AUTO-MTA tried {tried} on {search['samples']} other images and settled on {chosen}."
+
+
+def _candidate(found: Mapping[str, Any]) -> str:
+    attack, softness = found["attack"], found["softness"]
+    raised = f"the tasks\N{RIGHT SINGLE QUOTATION MARK} {'losses' if softness is None else 'damage'}"
+    details = [] if softness is None else [f"softness {softness:g}"]
+    if attack["objective"] == "power":
+        details.append(f"p = {attack['power']:g}")
+    else:
+        raised = way_name((attack["algorithm"], attack["objective"]))
+    details += [f"{task} × {weight:g}" for task, weight in (attack.get("weights") or {}).items()]
+    aside = f" ({', '.join(details)})" if details else ""
+    return f"{algorithm_name(attack['algorithm'])} of {attack['steps']} steps on {raised}{aside}"

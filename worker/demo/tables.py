@@ -8,6 +8,7 @@ from typing import Any
 
 from core.intervals import Interval
 from worker.demo.findings import APGD, AUTO_MTA, FGSM, NOISE, Attack, Findings
+from worker.demo.headlines import settled
 from worker.demo.shown import (
     METRIC_NAMES,
     STYLES,
@@ -112,6 +113,7 @@ def ranking(model: Findings, models: Sequence[Findings]) -> dict[str, Any]:
         "title": model.title,
         "eps": f"{model.largest:g}",
         "zero": scale.at(0.0),
+        "settled": settled(model),
         "rows": [_bar(attack, scale, marks.get(attack.ordinal, "")) for attack in rows],
     }
 

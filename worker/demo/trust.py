@@ -12,6 +12,13 @@ SEVERITIES = ("error", "warning", "info")
 """The gravest first."""
 VISIBLE = 0.5
 """Points of ARP from which on what rounding to 8 bits changes is worth naming the attack."""
+CHECKS = {
+    "more_steps": "with twice the steps",
+    "noise": "by random signs",
+    "square": "by Square, which takes no gradients",
+    "full_range": "without a bound",
+}
+"""The probe's attacks beside the reference."""
 EVIDENCE_NAMES = {"arp": "ARP", "arp_8bit": "ARP at 8 bits"}
 
 
@@ -38,12 +45,14 @@ class Verdict:
     title: str
     sentence: str
     objections: list[Objection]
+    checks: str
     rounding: str
 
 
 def verdict(model: Findings) -> Verdict:
     """A model's verdict."""
-    return Verdict(model.title, _sentence(count_flags(model)), _objections(model), _rounding(model))
+    sentence = _sentence(count_flags(model))
+    return Verdict(model.title, sentence, _objections(model), _checks(model), _rounding(model))
 
 
 def count_flags(model: Findings) -> dict[str, int]:
@@ -128,6 +137,20 @@ def _in_words(value: Any, *, share: bool) -> str:
             return f"{value:.0%}" if share else f"{value:.3g}"
         case _:
             return str(value)
+
+
+def _checks(model: Findings) -> str:
+    """What the probe's attacks reached; empty without a probe."""
+    probe = model.results["probe"]
+    if probe is None:
+        return ""
+    reached = [
+        f"{number(probe[name]['arp'])} {words}"
+        for name, words in CHECKS.items()
+        if probe.get(name, {}).get("arp") is not None
+    ]
+    reference = f"{number(probe['reference']['arp'])} by {probe['attack']}"
+    return f"ARP on the {counted(probe['samples'], 'image')} of the checks: {listed([reference, *reached])}."
 
 
 def _rounding(model: Findings) -> str:

@@ -29,6 +29,32 @@ HALF = 1.5
 
 Json = dict[str, Any]
 
+PROBE: Json = {
+    "samples": 16,
+    "attack": "apgd/total/eps=8",
+    "reference": {"arp": 37.5},
+    "more_steps": {"arp": 38.0},
+    "noise": {"arp": 0.75},
+    "full_range": {"arp": 150.0},
+}
+SEARCH: Json = {
+    "samples": 8,
+    "passes": 128.0,
+    "trials": [{}, {}],
+    "finalists": [
+        {
+            "attack": {
+                "algorithm": "apgd",
+                "objective": "power",
+                "power": 0.0,
+                "weights": {"depth": 2.0},
+                "steps": 16,
+            },
+            "softness": 1.0,
+        }
+    ],
+}
+
 
 def evaluated(
     title: str = "all shared",
@@ -68,6 +94,8 @@ def evaluated(
         "reliable": all(flag["severity"] != "error" for flag in flags),
         "flags": list(flags),
         "bootstrap": {"level": 0.95, "replicates": 1000, "seed": 0, "samples": 96},
+        "probe": PROBE,
+        "searches": {str(row["ordinal"]): SEARCH for row in rows if row["attack"]["algorithm"] == "auto_mta"},
         "clean": _row(-1) | {"metrics": {"depth": {"within_1.25": 81.25}, "edges": {"abs_error": 0.125}}},
         "attacks": rows,
     }

@@ -3,7 +3,7 @@
 from core.intervals import Interval
 from tests.worker.demo.evaluations import STRENGTH, evaluated
 from worker.demo.findings import Difference, Findings
-from worker.demo.headlines import card, headline
+from worker.demo.headlines import card, headline, settled
 from worker.demo.shown import MINUS, TIED
 
 WEAK = STRENGTH | {"auto_mta": 4.0}
@@ -72,3 +72,19 @@ def test_a_difference_without_an_interval_tells_nothing() -> None:
     assert not Difference(5.0, None).is_told
     assert not Difference(5.0, Interval(0.04, 9.0)).is_told  # shown as [0.0, 9.0]
     assert Difference(-5.0, Interval(-9.0, -0.1)).is_told
+
+
+def test_what_auto_mta_settled_on_is_said() -> None:
+    (model,) = models(dict(STRENGTH))
+    assert settled(model) == (
+        "AUTO-MTA tried 2 attacks on 8 other images and settled on "
+        "APGD of 16 steps on the tasks\N{RIGHT SINGLE QUOTATION MARK} damage (softness 1, p = 0, depth × 2)."
+    )
+
+
+def test_a_budget_too_small_for_a_search_is_said_to_be_so() -> None:
+    (model,) = models(dict(STRENGTH))
+    plain = {"attack": {"algorithm": "apgd", "objective": "gb_mta", "steps": 5}, "softness": None}
+    for search in model.results["searches"].values():
+        search.update(trials=[], finalists=[plain])
+    assert "does not pay for a search: it ran APGD of 5 steps on GB-MTA." in settled(model)

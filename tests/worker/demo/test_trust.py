@@ -46,6 +46,13 @@ def test_a_flag_on_several_attacks_is_one_objection_of_its_gravest_severity() ->
     assert (objection.severity, objection.details) == ("warning", "3 of 36 attacks, on up to 30 of 96 images")
 
 
+def test_what_the_checks_reached_is_said() -> None:
+    assert verdict(Findings(evaluated())).checks == (
+        "ARP on the 16 images of the checks: 37.5 by apgd/total/eps=8, 38.0 with twice the steps, 0.8 by random signs "
+        "and 150.0 without a bound."
+    )
+
+
 def test_what_rounding_to_8_bits_changes_is_said_where_it_can_be_seen() -> None:
     assert "the ARP of no attack changes by 0.5 points or more" in verdict(Findings(evaluated())).rounding
     model = evaluated(changes={"apgd/gb_mta/eps=8": {"arp_8bit": 40.0}, "auto_mta/eps=8": {"arp_8bit": 51.9}})
