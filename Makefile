@@ -9,7 +9,7 @@ READY := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format up checkpoints bench clean
+.PHONY: help demo test check format up checkpoints bench study clean
 
 help:
 	@echo "make demo          attack the shipped models over HTTP, print the ARP table, write a report (QUICK=1: a minute)"
@@ -18,6 +18,7 @@ help:
 	@echo "make check         ruff, mypy --strict, import-linter"
 	@echo "make format        let ruff format the code"
 	@echo "make bench         what is measured, measured again"
+	@echo "make study         every attack on fifteen layouts at four eps: docs/results/attacks.md (hours)"
 	@echo "make checkpoints   train the shipped models again"
 
 $(READY): pyproject.toml constraints.txt
@@ -51,6 +52,11 @@ bench: $(READY)
 	$(BIN)/python bench/layouts.py
 	$(BIN)/python bench/scenes.py
 	$(BIN)/python bench/attack_step.py --check
+	$(BIN)/python -m bench.prepared --check
+	$(BIN)/python bench/finalise.py --check
+
+study: $(READY)
+	$(BIN)/python -m bench.attacks
 
 checkpoints: $(READY)
 	$(BIN)/python -m worker.demo.train
