@@ -70,13 +70,13 @@ class Ascent:
         """Take the losses at the clean images as what relative values are measured against; one forward pass."""
         if self._objective.relative:
             with torch.no_grad():
-                self._reference = self._forward(images)
+                self._reference = torch.stack(self._forward(images))
             self._note_floor(self._reference)
 
     def value(self, images: Tensor) -> Tensor:
         """Value [N] at these images; forward passes only."""
         with torch.no_grad():
-            values = [self._value(self._forward(images)) for _ in range(self._eot)]
+            values = [self._value(torch.stack(self._forward(images))) for _ in range(self._eot)]
         return self._noted(values)
 
     def at(self, images: Tensor) -> Point:
@@ -85,9 +85,10 @@ class Ascent:
         for _ in range(self._eot):
             leaf = images.detach().requires_grad_()
             with torch.enable_grad():
-                losses = self._forward(leaf)
-                values.append(self._value(losses.detach()))
-                direction = self._objective.direction(losses, self._compared(losses), leaf)
+                parts = self._forward(leaf)
+                losses = torch.stack(parts).detach()
+                values.append(self._value(losses))
+                direction = self._objective.direction(parts, self._compared(losses), leaf)
             self.backwards += self._objective.backwards(len(losses))
             gradient = unshared(direction) if gradient is None else gradient.add_(direction)
         assert gradient is not None
@@ -105,11 +106,12 @@ class Ascent:
         for _ in range(self._eot):
             leaf = images.detach().requires_grad_()
             with torch.enable_grad():
-                losses = self._forward(leaf)
-                values.append(self._value(losses.detach()))
-                gradients = torch.stack(task_gradients(losses, leaf))
+                parts = self._forward(leaf)
+                losses = torch.stack(parts).detach()
+                values.append(self._value(losses))
+                gradients = torch.stack(task_gradients(parts, leaf))
             self.backwards += len(losses)
-            weights = self._objective.weights(losses.detach(), self._compared(losses))  # type: ignore[attr-defined]
+            weights = self._objective.weights(losses, self._compared(losses))  # type: ignore[attr-defined]
             if weights is not None:
                 gradients *= weights[:, :, None, None, None]
             total = gradients if total is None else total.add_(gradients)
@@ -120,13 +122,14 @@ class Ascent:
         self._note_zero(total)
         return value, total
 
-    def _forward(self, images: Tensor) -> Tensor:
+    def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Each task's losses [N], not stacked: a backward pass of one would run through all the others' branches."""
         self.forwards += 1
-        return torch.stack(self._losses(self._model(images, **self._only)))
+        return self._losses(self._model(images, **self._only))
 
     def _compared(self, losses: Tensor) -> Tensor:
         if self._reference is None:
-            self._reference = losses.detach()
+            self._reference = losses
         return self._reference
 
     def _value(self, losses: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ class Objective(Protocol):
         """[N], larger is better for the attacker; samples are never compared with each other."""
         ...
 
-    def direction(self, losses: Tensor, reference: Tensor, images: Tensor) -> Tensor:
-        """Direction of ascent [N, 3, H, W]; the losses were computed from `images`, which require a gradient."""
+    def direction(self, losses: Sequence[Tensor], reference: Tensor, images: Tensor) -> Tensor:
+        """Direction of ascent [N, 3, H, W] out of each task's losses [N]; `images`, their source, require a gradient."""
         ...
 
     def backwards(self, tasks: int) -> int:
@@ -68,10 +68,11 @@ class Weighted:
         del reference
         return losses.sum(0) if self.scale is None else (self.scale * losses).sum(0)
 
-    def direction(self, losses: Tensor, reference: Tensor, images: Tensor) -> Tensor:
+    def direction(self, losses: Sequence[Tensor], reference: Tensor, images: Tensor) -> Tensor:
         """One backward pass of the weighted losses; samples do not touch each other's gradients."""
-        weights = self.weights(losses.detach(), reference)
-        total = losses.sum() if weights is None else (weights * losses).sum()
+        stacked = torch.stack(tuple(losses))
+        weights = self.weights(stacked.detach(), reference)
+        total = stacked.sum() if weights is None else (weights * stacked).sum()
         return torch.autograd.grad(total, images)[0]
 
     def backwards(self, tasks: int) -> int:
@@ -178,7 +179,7 @@ class PerTask:
         del reference
         return losses.sum(0) if self.scale is None else (self.scale * losses).sum(0)
 
-    def direction(self, losses: Tensor, reference: Tensor, images: Tensor) -> Tensor:
+    def direction(self, losses: Sequence[Tensor], reference: Tensor, images: Tensor) -> Tensor:
         """Each task's gradient, put together by `combine`."""
         del reference
         gradients = torch.stack(task_gradients(losses, images))
@@ -228,7 +229,7 @@ class Rule(Protocol):
         ...
 
 
-def task_gradients(losses: Tensor, images: Tensor) -> list[Tensor]:
+def task_gradients(losses: Sequence[Tensor], images: Tensor) -> list[Tensor]:
     """Each task's gradient; each backward pass visits only its own task's branch and the trunk below it."""
     last = len(losses) - 1
     return [

@@ -170,7 +170,7 @@ def _gradients(model: nn.Module, batch: Batch, tasks: Sequence[Task]) -> Found:
     with torch.enable_grad():
         losses = torch.stack(BatchLosses(tasks, batch)(model(leaf)))
         losses = losses + 0 * leaf.sum()  # so that a task that ignores the images has a gradient, of 0
-        gradients = torch.stack(task_gradients(losses, leaf)).flatten(2)
+        gradients = torch.stack(task_gradients(tuple(losses), leaf)).flatten(2)
     names = [task.name for task in tasks]
     lengths = gradients.norm(dim=2)
     unit = gradients / lengths.clamp_min(torch.finfo(gradients.dtype).tiny)[..., None]

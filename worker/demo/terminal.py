@@ -38,12 +38,18 @@ def print_findings(models: Sequence[Findings], console: Console) -> None:
 def _table(models: Sequence[Findings]) -> Iterator[str]:
     """Attacks down, the weakest algorithm first, models and eps across; the strongest of each column bold."""
     sizes = models[0].sizes
-    columns = [(model, eps, model.strongest(eps)) for model in models for eps in sizes]
-    indent, group = " " * LABEL_WIDTH, NUMBER_WIDTH * len(sizes)
-    yield indent + "".join(model.title.rjust(group) for model in models)
-    yield indent + "".join(f"eps {eps:g}".rjust(NUMBER_WIDTH) for _, eps, _ in columns)
+    columns = [(model, [(eps, model.strongest(eps)) for eps in sizes]) for model in models]
+    margins = [" " * max(0, len(model.title) + 1 - NUMBER_WIDTH * len(sizes)) for model in models]
+    heads = "".join(f"eps {eps:g}".rjust(NUMBER_WIDTH) for eps in sizes)
+    yield " " * LABEL_WIDTH + "".join(
+        model.title.rjust(len(margin + heads)) for model, margin in zip(models, margins, strict=True)
+    )
+    yield " " * LABEL_WIDTH + "".join(margin + heads for margin in margins)
     for way in dict.fromkeys(attack.way for attack in models[0].attacks):
-        cells = (_cell(model.find(*way, eps=eps), top) for model, eps, top in columns)
+        cells = (
+            margin + "".join(_cell(model.find(*way, eps=eps), top) for eps, top in tops)
+            for margin, (model, tops) in zip(margins, columns, strict=True)
+        )
         yield _name(way).ljust(LABEL_WIDTH) + "".join(cells)
 
 

@@ -31,6 +31,12 @@ def test_three_models_at_three_sizes_fit_into_80_columns_the_strongest_bold() ->
     assert len(bold) == 1
 
 
+def test_with_one_size_titles_keep_apart() -> None:
+    lines = printed(*(evaluated(title, sizes=(8.0,)) for title in ("all shared", "branched", "independent")))
+    assert line_of(lines, " ").split() == ["all", "shared", "branched", "independent"]
+    assert line_of(lines, "auto_mta").split() == ["auto_mta", "51.2", "51.2", "51.2"]
+
+
 def test_each_model_has_a_line_that_tells_how_sure_the_lead_is() -> None:
     close = evaluated("branched", strength=STRENGTH | {"auto_mta": 5.35})
     lines = printed(evaluated(), close)
