@@ -37,7 +37,7 @@ class Objective(Protocol):
         ...
 
     def direction(self, losses: Sequence[Tensor], reference: Tensor, images: Tensor) -> Tensor:
-        """Direction of ascent [N, 3, H, W] out of each task's losses [N]; `images`, their source, require a gradient."""
+        """Direction of ascent [N, 3, H, W] out of each task's losses [N], computed from `images` with a gradient."""
         ...
 
     def backwards(self, tasks: int) -> int:
