@@ -89,7 +89,7 @@ def probe(
         for name, found in (
             ("repeatability", _repeatability(model, batch, tasks)),
             ("outputs", _outputs(model, batch, tasks)),
-            ("gradients", _gradients(model, batch, tasks)),
+            ("gradients", gradient_facts(model, batch, tasks)),
         ):
             facts[name], raised = found
             flags += raised
@@ -164,12 +164,12 @@ def _are_probabilities(scores: Tensor) -> bool:
     return bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-4))
 
 
-def _gradients(model: nn.Module, batch: Batch, tasks: Sequence[Task]) -> Found:
+def gradient_facts(model: nn.Module, batch: Batch, tasks: Sequence[Task]) -> Found:
     """How the tasks' gradients at the clean images lie to each other, and whether losses are near the floor."""
     leaf = batch.images.detach().requires_grad_()
     with torch.enable_grad():
         losses = torch.stack(BatchLosses(tasks, batch)(model(leaf)))
-        losses = losses + 0 * leaf.sum()  # so that a task that ignores the images has a gradient, of 0
+        losses = losses + 0 * leaf.sum()  # a model that ignores its images has gradients too, of 0
         gradients = torch.stack(task_gradients(tuple(losses), leaf)).flatten(2)
     names = [task.name for task in tasks]
     lengths = gradients.norm(dim=2)

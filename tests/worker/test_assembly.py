@@ -1,7 +1,7 @@
 """Assembly: from the bytes that shards left to what a job found. No broker, no database."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -52,10 +52,15 @@ def record(number: int) -> ModelRecord:
     return ModelRecord(IDS[number], f"{number:064x}", MANIFEST.model_dump(mode="json"))
 
 
-def spec(attacks: list[AttackSpec] | None = None, **changes: Any) -> EvaluationSpec:
-    written = [attack.to_json() for attack in ATTACKS if attacks is None or attack in attacks]
-    document = {"kind": "evaluation", "model": IDS[0], "dataset": {"name": "scenes", "limit": 12}}
-    return EvaluationSpec.model_validate({**document, "attacks": written, **changes})
+def spec(attacks: Sequence[AttackSpec]) -> EvaluationSpec:
+    return EvaluationSpec.model_validate(
+        {
+            "kind": "evaluation",
+            "model": IDS[0],
+            "dataset": {"name": "scenes", "limit": 12},
+            "attacks": [attack.to_json() for attack in attacks],
+        }
+    )
 
 
 class Blob(bytes):
@@ -126,8 +131,8 @@ def an_evaluation(*, health: Mapping[str, Any] | None = None, shard: int = SHARD
     return store
 
 
-def assembled(store: Store, **changes: Any) -> Assembled:
-    return assemble_evaluation(spec(**changes), record(0), store.outputs, dataset="synthetic")
+def assembled(store: Store, attacks: Sequence[AttackSpec] = ATTACKS) -> Assembled:
+    return assemble_evaluation(spec(attacks), record(0), store.outputs, dataset="synthetic")
 
 
 @cache
@@ -276,12 +281,14 @@ class Masked(Reader):
 
 def test_an_attacks_error_makes_the_job_unreliable_too() -> None:
     store = Store()
-    for attack, number in ((None, None), (ATTACKS[0], 0)):
+    attacks = [AttackSpec(algorithm="pgd", eps=8, steps=3), AttackSpec(algorithm="square", eps=8, steps=30)]
+    for attack, number in ((None, None), *zip(attacks, range(2), strict=True)):
         table, cost = evaluate_shard(Masked(TASKS), DATA, range(12), attack, tasks=TASKS, batch_size=12)
         payload = {"kind": "evaluation", "attack": number, "start": 0, "stop": 12}
         store.add(payload, table.to_bytes(), cost)
-    found = assembled(store, attacks=ATTACKS[:1])
-    assert [flag["code"] for flag in found.rows[1].flags] == ["zero_gradient"]
+    found = assembled(store, attacks)
+    assert [flag["code"] for flag in found.rows[1].flags] == ["zero_gradient", "beaten_without_gradients"]
+    assert found.rows[2].flags == []
     assert not found.summary["reliable"]
 
 

@@ -121,6 +121,16 @@ def test_a_single_finalist_is_run_and_nothing_is_compared() -> None:
     assert (outcome.forwards, outcome.backwards) == (plain.forwards, plain.backwards)
 
 
+def test_a_finalist_has_its_own_softness() -> None:
+    batch = DATA.batch(range(4))
+    everything = AttackSpec(algorithm="apgd", objective="power", power=0.0, eps=8, steps=6)
+    soft, hard = Candidate(everything, softness=4.0), Candidate(everything, softness=0.25)
+    images = [run_finalists(Reader(), batch, DENSE, found_of(one), unit=UNIT).images for one in (soft, hard)]
+    assert not torch.equal(*images)
+    assert torch.equal(images[0], alone(soft, batch).images)
+    assert torch.equal(images[1], alone(hard, batch).images)
+
+
 def test_several_cost_their_runs_and_a_look_at_each_and_at_the_clean_images() -> None:
     batch = DATA.batch(range(4))
     outcome = run_finalists(Reader(), batch, DENSE, found_of(*RIVALS), unit=UNIT)

@@ -13,6 +13,7 @@ from core.attacks import AttackSpec
 from core.evaluation import evaluate
 from core.evaluation.probe import (
     Probe,
+    gradient_facts,
     plain,
     probe,
     reference_attack,
@@ -227,6 +228,14 @@ def test_a_single_task_that_ignores_them_is_named_in_a_warning(detached: bool) -
     assert severity(found, "full_range_survived") == "warning"
     assert evidence(found, "full_range_survived")["tasks"].keys() == {"depth"}
     assert found.facts["gradients"]["mean_length"]["depth"] == 0
+
+
+def test_a_model_without_any_gradient_has_gradients_of_0() -> None:
+    names = [task.name for task in DENSE]
+    facts, flags = gradient_facts(Blind(*names, detached=True), DATA.batch(range(2)), DENSE)
+    assert facts["mean_length"] == dict.fromkeys(names, 0.0)
+    assert facts["cosine"]["depth"]["depth"] == 0
+    assert flags == []
 
 
 def test_a_task_whose_loss_is_ten_thousand_times_the_others_decides_alone() -> None:
