@@ -1,7 +1,7 @@
 """The page and the table that `bench.attacks` writes. Every sentence with a number in it is computed here."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -358,13 +358,16 @@ def _rounding(cells: Sequence[Cell]) -> Iterator[str]:
         for row in cell.rows
         if row.arp is not None and row.arp_8bit is not None
     ]
-    of_change: Callable[[tuple[float, Cell, Row]], float] = lambda entry: abs(entry[0])  # noqa: E731
-    value, cell, row = max(changes, key=of_change)
+    value, cell, row = max(changes, key=_size_of_change)
     yield (
         f"ARP of the images as 8-bit files differs from that of the images as they are by "
         f"{float(np.median([abs(change) for change, _, _ in changes])):.2f} points in the median, and at most by "
         f"{value:+.2f} ({row.name}, layout {cell.layout}, eps {cell.eps:g}: {row.arp:.2f})."
     )
+
+
+def _size_of_change(entry: tuple[float, Cell, Row]) -> float:
+    return abs(entry[0])
 
 
 def _flags(cells: Sequence[Cell]) -> Iterator[str]:

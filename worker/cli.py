@@ -82,7 +82,7 @@ def up(
 
 @cli.command()
 def demo(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer images and steps: under a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One eps, fewer images and steps: about a minute.")] = False,
     report: Annotated[Path, typer.Option(help="Where to write the HTML report.")] = Path(
         "windthrow-report.html"
     ),

@@ -5,7 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter
 
 from core.specs.algorithms import METHODS, Method
-from core.specs.attack import DEFAULT_OBJECTIVE, NORMS, PRESETS, AttackSpec
+from core.specs.attack import NORMS, PRESETS, AttackSpec
+from core.specs.attack_fields import DEFAULT_OBJECTIVE
 from core.specs.objective import (
     JOINT_OBJECTIVES,
     PATTERN,

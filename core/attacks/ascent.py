@@ -1,16 +1,15 @@
 """`Ascent`: value and gradient of an objective at some images, and what computing them cost and met on the way."""
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from core.attacks.objectives import Objective, task_gradients
+from core.attacks.objectives import Objective, Weighted, task_gradients
 from core.data.batch import Batch
 from core.losses import BatchLosses
+from core.modules import accepts_only
 from core.tasks import Task
 
 
@@ -100,8 +99,9 @@ class Ascent:
     def task_gradients(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Value [N] and each task's weighted gradient [tasks, N, 3, H, W] at these images.
 
-        Only for objectives that weigh gradients (`Weighted`).
+        Only for objectives that weigh gradients.
         """
+        assert isinstance(self._objective, Weighted)
         values, total = [], None
         for _ in range(self._eot):
             leaf = images.detach().requires_grad_()
@@ -111,7 +111,7 @@ class Ascent:
                 values.append(self._value(losses))
                 gradients = torch.stack(task_gradients(parts, leaf))
             self.backwards += len(losses)
-            weights = self._objective.weights(losses, self._compared(losses))  # type: ignore[attr-defined]
+            weights = self._objective.weights(losses, self._compared(losses))
             if weights is not None:
                 gradients *= weights[:, :, None, None, None]
             total = gradients if total is None else total.add_(gradients)
@@ -125,7 +125,7 @@ class Ascent:
     def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Each task's losses [N], not stacked: a backward pass of one would run through all the others' branches."""
         self.forwards += 1
-        return self._losses(self._model(images, **self._only))
+        return tied(self._losses(self._model(images, **self._only)), images)
 
     def _compared(self, losses: Tensor) -> Tensor:
         if self._reference is None:
@@ -159,30 +159,20 @@ class Ascent:
     def _note_zero(self, directions: Tensor) -> None:
         """At the first step, note the samples that have no direction at all, [1 or tasks, N, 3, H, W]."""
         if len(self.trace) == 1:
-            self.zero_gradient |= ~directions.flatten(2).any(2).any(0)
+            self.zero_gradient |= ~directions.flatten(2).any(2).any(0) & ~self.non_finite
+
+
+def tied(losses: Sequence[Tensor], images: Tensor) -> tuple[Tensor, ...]:
+    """The losses [N], each with a gradient to the images: one that does not depend on them has one of 0.
+
+    A model whose output was detached, or that ignores its images, is found by its zero gradient, not by a crash.
+    """
+    if not images.requires_grad or all(loss.requires_grad for loss in losses):
+        return tuple(losses)
+    nothing = 0 * images.flatten(1).sum(1)
+    return tuple(loss if loss.requires_grad else loss + nothing for loss in losses)
 
 
 def unshared(gradient: Tensor) -> Tensor:
     """The gradient in memory of its own: that of a model which begins by summing channels is one of them, expanded."""
     return gradient.clone(memory_format=torch.contiguous_format) if 0 in gradient.stride() else gradient
-
-
-def accepts_only(model: nn.Module) -> bool:
-    """Whether the model can run just the branches of some tasks: `model(images, only={"depth"})`."""
-    return "only" in inspect.signature(model.forward).parameters
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no parameter gradients inside; afterwards every mode and flag is as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.eval()
-        model.requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, requires_grad in flags:
-            parameter.requires_grad_(requires_grad)

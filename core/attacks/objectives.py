@@ -4,6 +4,7 @@ Those that are a weighted sum of gradients cost one backward pass, whatever the 
 are constants of the step, so the weighted losses are summed first and differentiated once.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -158,7 +159,7 @@ class Stealth(Weighted):
         return torch.where(self.raised, up, down).sum(0)
 
 
-class PerTask:
+class PerTask(ABC):
     """Directions that need every task's own gradient: a backward pass a task, the forward pass shared.
 
     Their value is the sum of losses, as in the paper's TOTAL.
@@ -170,9 +171,9 @@ class PerTask:
     def __init__(self, scale: Tensor | None = None) -> None:
         self.scale = scale
 
+    @abstractmethod
     def combine(self, gradients: Tensor) -> Tensor:
         """[tasks, N, 3, H, W] to [N, 3, H, W]."""
-        raise NotImplementedError
 
     def value(self, losses: Tensor, reference: Tensor) -> Tensor:
         """The sum of losses."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from core.attacks.algorithm import Attempt, Run
 from core.attacks.apgd import apgd, chosen
-from core.attacks.ascent import Ascent, frozen
+from core.attacks.ascent import Ascent
 from core.attacks.auto_sage import auto_sage
 from core.attacks.damage import CleanScale, Damage
 from core.attacks.draws import Draws
@@ -19,8 +19,10 @@ from core.attacks.square import square
 from core.attacks.targets import aimed, check_targets
 from core.attacks.threat import Ball, ball_around
 from core.data.batch import Batch
+from core.modules import frozen
 from core.specs.algorithms import Algorithm
-from core.specs.attack import AttackSpec, AttackSpecError
+from core.specs.attack import AttackSpec
+from core.specs.attack_fields import AttackSpecError
 from core.tasks import Task
 
 RUNS: dict[Algorithm, Callable[[Run], Attempt]] = {

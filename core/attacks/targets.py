@@ -7,7 +7,8 @@ from torch import Tensor
 
 from core.data.batch import Batch
 from core.losses import labels_of, valid_pixels
-from core.specs.attack import NEXT_CLASS, AttackSpec, check_target
+from core.specs.attack import AttackSpec, check_target
+from core.specs.attack_fields import NEXT_CLASS
 from core.tasks import Task
 
 

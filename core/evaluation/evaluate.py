@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from core.attacks import attacked_tasks
@@ -19,6 +18,7 @@ from core.evaluation.shard import evaluate_shard
 from core.evaluation.tally import AttackResult, Tally
 from core.intervals import Interval
 from core.models.prepare import Prepared, prepare
+from core.modules import device_of
 from core.specs.attack import AttackSpec
 from core.specs.precision import Precision
 from core.tasks import MetricRules, Task
@@ -165,7 +165,7 @@ def evaluate(
 
 def prepare_for(model: nn.Module, dataset: Dataset, precision: Precision, *, samples: int) -> Prepared:
     """The model made ready for being attacked on so many samples at once, and checked on the data set's first."""
-    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     example = dataset.batch(range(min(samples, len(dataset)))).images.to(device)
     return prepare(model, example, precision=precision)
 

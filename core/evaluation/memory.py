@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from core.attacks.ascent import frozen
 from core.data.batch import Dataset
+from core.modules import device_of, frozen
 
 CPU_BATCH = 32
 """More does not pay on a CPU, where activations must fit its caches."""
@@ -21,7 +21,7 @@ def suitable_batch_size(model: nn.Module, dataset: Dataset) -> int:
     On a GPU from what a forward and a backward pass over a few samples take of its memory; a batch that does not
     fit after all is halved when it comes to it.
     """
-    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     if device.type != "cuda":
         return CPU_BATCH
     images = dataset.batch(range(min(TRIAL_BATCH, len(dataset)))).images.to(device)

@@ -12,16 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.attacks.ascent import frozen
+from core.attacks.ascent import tied
 from core.attacks.objectives import LOSS_FLOOR, task_gradients
 from core.data.batch import Batch, Dataset
 from core.evaluation.bootstrap import Resampler
-from core.evaluation.health import Flag, Severity, aims_at_all_tasks, difference
+from core.evaluation.health import MANY, Flag, Severity, aims_at_all_tasks, difference
 from core.evaluation.shard import Cost, evaluate_shard
 from core.evaluation.tally import AttackResult, Tally
 from core.losses import BatchLosses
 from core.models.prepare import Prepared
-from core.specs.attack import MAX_STEPS, AttackSpec
+from core.modules import device_of, frozen
+from core.specs.attack import AttackSpec
+from core.specs.attack_fields import DEFAULT_OBJECTIVE, MAX_STEPS
 from core.tasks import Task
 
 PROBE_SAMPLES = 16
@@ -38,7 +40,13 @@ RANDOM = 1e-5
 ALONE = 0.8
 """Share of pixels whose sign one task decides alone from which on TOTAL is an attack on that task."""
 
-NEAR_FLOOR = 100 * LOSS_FLOOR
+NEAR_FLOOR = 10 * LOSS_FLOOR
+
+MOST_SAMPLES = 0.5
+"""Share of samples next to the floor from which on it is a fault of the result."""
+
+CONVERGED = 0.05
+"""Share of ARP that twice the steps may add before an attack counts as cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ def probe(
     """
     count = min(samples, len(dataset))
     run = _Runner(model, dataset, count, tuple(tasks), prepared, check)
-    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     batch = dataset.batch(range(count)).to(device)
     reference = reference_attack(attacks)
     facts: dict[str, Any] = {"samples": count, "attack": reference.label}
@@ -111,12 +119,20 @@ def plain(value: Any) -> Any:
 
 
 def reference_attack(attacks: Sequence[AttackSpec]) -> AttackSpec:
-    """The attack whose numbers are doubted: on all tasks, by gradients, most steps, largest eps; else GB-MTA's APGD."""
+    """The attack whose numbers are doubted: on all tasks, by gradients, most steps, largest eps; else GB-MTA's APGD.
+
+    Among equals GB-MTA, which no single task rules.
+    """
     joint = [attack for attack in attacks if attack.method.objective and aims_at_all_tasks(attack)]
     if joint:
-        return max(joint, key=lambda attack: (attack.resolved().steps or 0, attack.eps))
+        return max(joint, key=_weight_of_doubt)
     eps, norm = max((attack.eps, attack.norm) for attack in attacks) if attacks else (8.0, "linf")
     return AttackSpec(algorithm="apgd", eps=eps, norm=norm)
+
+
+def _weight_of_doubt(attack: AttackSpec) -> tuple[int, float, bool]:
+    full = attack.resolved()
+    return full.steps or 0, full.eps, full.objective == DEFAULT_OBJECTIVE
 
 
 Found = tuple[dict[str, Any], list[Flag]]
@@ -168,9 +184,9 @@ def gradient_facts(model: nn.Module, batch: Batch, tasks: Sequence[Task]) -> Fou
     """How the tasks' gradients at the clean images lie to each other, and whether losses are near the floor."""
     leaf = batch.images.detach().requires_grad_()
     with torch.enable_grad():
-        losses = torch.stack(BatchLosses(tasks, batch)(model(leaf)))
-        losses = losses + 0 * leaf.sum()  # a model that ignores its images has gradients too, of 0
-        gradients = torch.stack(task_gradients(tuple(losses), leaf)).flatten(2)
+        parts = tied(BatchLosses(tasks, batch)(model(leaf)), leaf)
+        gradients = torch.stack(task_gradients(parts, leaf)).flatten(2)
+    losses = torch.stack(parts).detach()
     names = [task.name for task in tasks]
     lengths = gradients.norm(dim=2)
     unit = gradients / lengths.clamp_min(torch.finfo(gradients.dtype).tiny)[..., None]
@@ -178,7 +194,7 @@ def gradient_facts(model: nn.Module, batch: Batch, tasks: Sequence[Task]) -> Fou
     sizes = gradients.abs()
     alone = (sizes > sizes.sum(0) - sizes).double().mean((1, 2))
     decided = dict(zip(names, alone.tolist(), strict=True))
-    near = ((losses.detach() < NEAR_FLOOR) & (lengths > 0)).double().mean(1)
+    near = ((losses < NEAR_FLOOR) & (lengths > 0)).double().mean(1)
     facts = {
         "mean_length": dict(zip(names, lengths.mean(1).tolist(), strict=True)),
         "cosine": {
@@ -200,10 +216,11 @@ def _dominance(decided: dict[str, float]) -> Iterator[Flag]:
 
 
 def _near_floor(shares: dict[str, float]) -> Iterator[Flag]:
-    low = {name: share for name, share in shares.items() if share > 0.1}
+    low = {name: share for name, share in shares.items() if share > MANY}
     if low:
         message = "clean losses are next to 0: dividing by them lets a task rule GB-MTA before it is harmed"
-        yield Flag("losses_near_floor", "warning", message, {"share": low})
+        severity: Severity = "warning" if max(low.values()) > MOST_SAMPLES else "info"
+        yield Flag("losses_near_floor", severity, message, {"share": low})
 
 
 def _preparation(prepared: Prepared | None) -> dict[str, Any]:
@@ -292,12 +309,12 @@ def _more_steps(
         return {"skipped": f"{reference.label} cannot take more steps"}, None
     found = run.attacked(longer)
     gained = difference(found, result)
-    own = result.interval
     facts = _arps(found) | {"difference": None if gained is None else [gained.low, gained.high]}
-    if gained is None or own is None or gained.low <= (own.high - own.low) / 2:
+    assert result.arp is not None
+    if gained is None or gained.low <= CONVERGED * abs(result.arp.overall or 0.0):
         return facts, None
     message = (
-        "twice the steps raise ARP by more than its interval: the numbers are not converged; raise steps"
+        f"twice the steps raise ARP by more than {CONVERGED:.0%} of it: the attack was cut short; raise steps"
     )
     return facts, Flag("more_steps_help", "warning", message, facts)
 

@@ -4,6 +4,10 @@ The family it searches is ascent on the sum of weights[i] * psi_p(Q_i), where Q_
 (`core.attacks.damage`): p = 1 on losses is GB-MTA, p = 0 on damage is ARP itself, made smooth. The search takes at
 most `SEARCH_SHARE` of the budget; the rest goes to the best of what it tried. A budget whose share does not pay for
 one trial goes to GB-MTA whole.
+
+Where all tasks are classifications nothing is searched: a slice of right and wrong answers cannot tell attacks apart
+that several hundred samples can, and a sample that is fooled by either of two attacks is fooled by both of them run.
+There GB-MTA and TOTAL share the budget, and the damage of ARP where it is large.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +40,8 @@ MIN_STEPS, MAX_STEPS = 5, 40
 STEPS_A_FINALIST = 100
 """With fewer steps left for each, fewer finalists are run: one long run beats several short ones."""
 MAX_FINALISTS = 3
+STEPS_A_CLASSIFIER = 15
+"""The same where every task is a classification: there a second attack is worth more than further steps."""
 
 MARGIN = 0.01
 """How much more ARP, relatively, a candidate must reach than a likelier one that was tried before it."""
@@ -90,12 +96,14 @@ def search(
         tasks=tasks,
         plan=plan,
     )
-    _climb(bench, attack, tasks, plan.steps)
-    leader = bench.leader
-    ranked = [leader, *sorted((trial for trial in bench.trials if trial is not leader), key=_weakness)]
+    if all(task.kind == "classification" for task in tasks):
+        ranked, worthwhile = _different(attack), STEPS_A_CLASSIFIER
+    else:
+        _climb(bench, attack, tasks, plan.steps)
+        ranked, worthwhile = bench.ranked, STEPS_A_FINALIST
     left = (budget - bench.spent) / evaluated
-    count = min(MAX_FINALISTS, max(1, int(left / STEPS_A_FINALIST)), len(ranked))
-    finalists = tuple(with_steps(trial.candidate, steps_each(left, count)) for trial in ranked[:count])
+    count = min(MAX_FINALISTS, max(1, int(left / worthwhile)), len(ranked))
+    finalists = tuple(with_steps(candidate, steps_each(left, count)) for candidate in ranked[:count])
     found = Found(
         finalists, bench.scale, bench.clean, bench.best, tuple(bench.trials), plan.samples, bench.spent
     )
@@ -186,6 +194,13 @@ class _Bench:
                 best = trial
         return best
 
+    @property
+    def ranked(self) -> list[Candidate]:
+        """The leader, and after it the others, the strongest first."""
+        leader = self.leader
+        others = sorted((trial for trial in self.trials if trial is not leader), key=_weakness)
+        return [trial.candidate for trial in (leader, *others)]
+
     def can_afford_another(self) -> bool:
         """Whether a trial more fits into the allowance."""
         return self.spent + self.plan.trial <= self.plan.allowance
@@ -229,19 +244,12 @@ def _climb(bench: _Bench, attack: AttackSpec, tasks: Sequence[Task], steps: int)
 
 def _proposals(bench: _Bench, attack: AttackSpec, tasks: Sequence[Task], steps: int) -> Iterator[Candidate]:
     """The likeliest first: with a small budget only the beginning is tried."""
-    base = AttackSpec(
-        algorithm="apgd",
-        objective="power",
-        power=0.0,
-        eps=attack.eps,
-        norm=attack.norm,
-        steps=steps,
-        seed=attack.seed,
-    )
+    base = _total(attack, steps)
     yield Candidate(base, softness=1.0)
     yield Candidate(base, softness=2.0)
     yield Candidate(replace(base, power=0.5), softness=1.0)
     yield Candidate(replace(base, power=1.0), softness=None)
+    yield Candidate(base, softness=None)
     for factor in (2.0, 0.5):
         for task in tasks:
             yield _weighted(bench.leader.candidate, task.name, factor)
@@ -253,6 +261,29 @@ def _proposals(bench: _Bench, attack: AttackSpec, tasks: Sequence[Task], steps: 
     for factor in (2.0, 0.5):
         for task in tasks:
             yield _weighted(bench.leader.candidate, task.name, factor)
+
+
+def _total(attack: AttackSpec, steps: int) -> AttackSpec:
+    """TOTAL, the first member of the family."""
+    return AttackSpec(
+        algorithm="apgd",
+        objective="power",
+        power=0.0,
+        eps=attack.eps,
+        norm=attack.norm,
+        steps=steps,
+        seed=attack.seed,
+    )
+
+
+def _different(attack: AttackSpec) -> list[Candidate]:
+    """Attacks that fool different samples."""
+    base = _total(attack, MIN_STEPS)
+    return [
+        Candidate(replace(base, power=1.0), softness=None),
+        Candidate(base, softness=None),
+        Candidate(base, softness=1.0),
+    ]
 
 
 def _weighted(candidate: Candidate, task: str, factor: float) -> Candidate:

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.attacks import AttackOutcome, run_attack
-from core.attacks.ascent import frozen
 from core.attacks.damage import CleanScale
 from core.data.batch import Batch, Dataset
 from core.evaluation.finalists import Found, run_finalists
 from core.evaluation.statistics import Statistics, take_statistics
 from core.losses import PredictionError
 from core.models.prepare import Prepared, precision_context
-from core.specs.attack import AttackSpec, AttackSpecError
+from core.modules import device_of, frozen
+from core.specs.attack import AttackSpec
+from core.specs.attack_fields import AttackSpecError
 from core.tasks import Task
 
 PIXEL_STEP = 1 / 255
@@ -127,7 +128,7 @@ def evaluate_plan(
 ) -> tuple[tuple[Statistics, ...], Cost]:
     """`evaluate_shard` with the images of one model scored on several: a table for each, in their order."""
     started = time.perf_counter()
-    device = next((value.device for value in plan.source.parameters()), torch.device("cpu"))
+    device = device_of(plan.source)
     parts: list[tuple[Statistics, ...]] = []
     forwards = backwards = 0
     for rows in _batches(samples, batch_size):

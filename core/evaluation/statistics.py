@@ -35,7 +35,7 @@ class Statistics:
     Attributes:
         indices: [N] int64, positions in the data set.
         tasks: by task name and statistic name, [N, ...].
-        flags: by name, [N] bool: what the attack met ("floored", "non_finite").
+        flags: by name, [N] bool: what the attack met ("floored", "non_finite", "zero_gradient", "rising").
         previews: uint8 [P, H, W, 3], pictures of the first P samples of the data set that are in the table.
         rounded: like `tasks`, of the attacked images rounded to 8 bits; empty for a clean pass.
     """
@@ -69,13 +69,9 @@ class Statistics:
         shown = np.concatenate(pictures) if pictures else None
         return cls(indices[order], tasks, flags, shown, rounded)
 
-    def totals(self, task: str, *, rounded: bool = False) -> dict[str, NDArray[np.float64]]:
-        """Each statistic of a task summed over the samples, in sample order, as float64.
-
-        Of the images rounded to 8 bits if `rounded` and the table has them.
-        """
-        table = self.rounded if rounded and self.rounded else self.tasks
-        return {name: values.sum(axis=0, dtype=np.float64) for name, values in table[task].items()}
+    def totals(self, task: str) -> dict[str, NDArray[np.float64]]:
+        """Each statistic of a task summed over the samples, in sample order, as float64."""
+        return {name: values.sum(axis=0, dtype=np.float64) for name, values in self.tasks[task].items()}
 
     def to_bytes(self) -> bytes:
         """The table as a compressed NumPy archive."""

@@ -1,5 +1,6 @@
 """The language users write: attacks here, the documents that Pydantic reads in `core.specs.documents`."""
 
-from core.specs.attack import AttackSpec, AttackSpecError
+from core.specs.attack import AttackSpec
+from core.specs.attack_fields import AttackSpecError
 
 __all__ = ["AttackSpec", "AttackSpecError"]

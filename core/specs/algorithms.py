@@ -32,6 +32,7 @@ class Method:
         norms: those it is defined for.
         objective: whether it raises an objective.
         gradients: whether it takes gradients.
+        eot: whether they can be averages over several passes.
         step_size: whether its step can be chosen; `step_factor` times eps, over steps unless `absolute_step`.
         random_start: whether it can start away from the image.
         random: whether it draws random numbers even without that.
@@ -44,6 +45,7 @@ class Method:
     norms: tuple[Norm, ...] = BOTH
     objective: bool = True
     gradients: bool = True
+    eot: bool = True
     step_size: bool = True
     step_factor: float = STRONG_STEP
     absolute_step: bool = False
@@ -56,6 +58,7 @@ class Method:
 _NOISE = {
     "objective": False,
     "gradients": False,
+    "eot": False,
     "step_size": False,
     "random_start": False,
     "random": True,
@@ -88,6 +91,7 @@ METHODS: dict[Algorithm, Method] = {
         steps=200,
         norms=("linf",),
         gradients=False,
+        eot=False,
         step_size=False,
         random_start=False,
         random=True,
@@ -98,6 +102,7 @@ METHODS: dict[Algorithm, Method] = {
         about="search over weights, power, algorithm and step on a slice apart, then the best few, for the highest ARP",
         steps=100,
         objective=False,
+        eot=False,
         step_size=False,
         random_start=False,
         random=True,

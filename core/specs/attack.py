@@ -2,14 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, Literal, get_args
 
-from core.errors import InvalidError
 from core.specs.algorithms import DEFAULT_DECAY, METHODS, PAPER_STEP, STRONG_STEP, Algorithm, Method, Norm
+from core.specs.attack_fields import (
+    DEFAULT_OBJECTIVE,
+    MAX_DECAY,
+    MAX_EPS,
+    MAX_L2_EPS,
+    MAX_POWER,
+    MAX_RESTARTS,
+    MAX_SEED,
+    MAX_STEPS,
+    MAX_TARGET,
+    MAX_WEIGHT,
+    NEXT_CLASS,
+    AttackSpecError,
+    between,
+    in_range,
+    is_number,
+    one_of,
+    whole,
+    with_descriptions,
+)
 from core.specs.objective import (
     HOLD,
     JOINT_OBJECTIVES,
-    PATTERN,
     SINGLE,
     STEALTH,
     TASK_WEIGHTS,
@@ -24,91 +42,6 @@ Preset = Literal["strong", "paper"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 NORMS: tuple[Norm, ...] = get_args(Norm)
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-
-DEFAULT_OBJECTIVE = "gb_mta"
-
-MAX_STEPS = 10_000
-MAX_RESTARTS = 1_000
-MAX_EPS = 255.0
-MAX_L2_EPS = 1e6
-MAX_POWER = 4.0
-MAX_WEIGHT = 1e6
-MAX_TARGET = 1e6
-MAX_DECAY = 10.0
-MAX_SEED = 2**63 - 1
-NEXT_CLASS = "next"
-
-FIELD_DOCS: dict[str, dict[str, Any]] = {
-    "algorithm": {
-        "description": " ".join(f"{name}: {method.about}." for name, method in METHODS.items()),
-    },
-    "objective": {
-        "description": (
-            "What the ascent raises: single:<task> one task's loss; total the sum of losses; sign_total the "
-            "sum of the signs of the tasks' gradients; gb_mta the sum of gradients each divided by its loss "
-            "(GB-MTA, paper Eq. 9); power the sum of weights[i] * L^(1-p)/(1-p), which has total (p = 0) and "
-            "gb_mta (p = 1, the logarithm) as members; pcgrad and mgda combine the tasks' gradients as their "
-            "papers do; stealth:<task>+<task> raises these tasks and holds the others at their clean loss. "
-            f"{DEFAULT_OBJECTIVE} unless said; noise and auto_mta take none."
-        ),
-        "pattern": PATTERN,
-        "examples": ["gb_mta", "total", "single:depth", "stealth:depth"],
-    },
-    "eps": {
-        "description": "Radius of the ball, in pixel steps of 1/255 (for l2 the Euclidean length in those units).",
-        "exclusiveMinimum": 0,
-    },
-    "norm": {"description": "Norm of the ball."},
-    "steps": {
-        "description": "Gradient steps; for square, queries; for auto_mta the whole budget a sample, search included.",
-        "minimum": 1,
-        "maximum": MAX_STEPS,
-    },
-    "step_size": {
-        "description": (
-            "Step in eps's units. Without it 2.5 eps/steps; apgd begins with 2 eps and halves it by itself; under the "
-            "paper preset eps/steps."
-        )
-    },
-    "random_start": {"description": "Start at a random point of the ball rather than at the image."},
-    "restarts": {
-        "description": "Runs from different random starts, the best kept for each sample by the objective.",
-        "minimum": 1,
-        "maximum": MAX_RESTARTS,
-    },
-    "decay": {"description": "Of the momentum: 1 for mim, 0 for auto_sage unless said.", "minimum": 0},
-    "power": {"description": "p of the objective `power`.", "minimum": 0, "maximum": MAX_POWER},
-    "weights": {
-        "description": "By task, its weight in total, gb_mta and power (1 unless said), or how hard stealth holds it "
-        f"({HOLD:g} unless said; not for those that it raises)."
-    },
-    "targets": {
-        "description": (
-            "By task, what its prediction is drawn to: a class number or `next` (the class after the true one) for "
-            "segmentation and classification, a value for depth and regression."
-        )
-    },
-    "eot": {
-        "description": "Gradients averaged a step (expectation over transformation), for models that are random.",
-        "minimum": 1,
-        "maximum": 1_000,
-    },
-    "seed": {"description": "Keys whatever is random, together with each sample's index.", "minimum": 0},
-    "preset": {
-        "description": "paper: steps of eps/steps, apgd's first included, as the published code has them. strong: ours."
-    },
-}
-
-
-class AttackSpecError(InvalidError):
-    """An attack that cannot be run as written."""
-
-    code = "invalid_attack"
-
-
-def _schema(schema: dict[str, Any]) -> None:
-    for name, extra in FIELD_DOCS.items():
-        schema["properties"][name].update(extra)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +62,7 @@ class AttackSpec:
         AttackSpecError: a field is out of range or contradicts another; `field` names it.
     """
 
-    __pydantic_config__ = {"extra": "forbid", "json_schema_extra": _schema}  # noqa: RUF012 - read by Pydantic, no field
+    __pydantic_config__ = {"extra": "forbid", "json_schema_extra": with_descriptions}  # noqa: RUF012 - read by Pydantic, no field
 
     algorithm: Algorithm
     objective: str | None = None
@@ -149,18 +82,18 @@ class AttackSpec:
 
     def __post_init__(self) -> None:
         """Check every field, and the fields against each other."""
-        _one_of("algorithm", self.algorithm, ALGORITHMS)
-        _one_of("norm", self.norm, NORMS)
-        _one_of("preset", self.preset, PRESETS)
+        one_of("algorithm", self.algorithm, ALGORITHMS)
+        one_of("norm", self.norm, NORMS)
+        one_of("preset", self.preset, PRESETS)
         maximum = MAX_EPS if self.norm == "linf" else MAX_L2_EPS
-        _in_range("eps", self.eps, maximum)
+        in_range("eps", self.eps, maximum)
         if self.step_size is not None:
-            _in_range("step_size", self.step_size, STRONG_STEP * maximum)
+            in_range("step_size", self.step_size, STRONG_STEP * maximum)
         if self.steps is not None:
-            _whole("steps", self.steps, 1, MAX_STEPS)
-        _whole("restarts", self.restarts, 1, MAX_RESTARTS)
-        _whole("eot", self.eot, 1, 1_000)
-        _whole("seed", self.seed, 0, MAX_SEED)
+            whole("steps", self.steps, 1, MAX_STEPS)
+        whole("restarts", self.restarts, 1, MAX_RESTARTS)
+        whole("eot", self.eot, 1, 1_000)
+        whole("seed", self.seed, 0, MAX_SEED)
         self._check_objective()
         self._check_algorithm()
 
@@ -180,7 +113,7 @@ class AttackSpec:
             said = "needs" if family == "power" else "takes no"
             raise AttackSpecError(f"{self.objective or self.algorithm} {said} power", field="power")
         if self.power is not None:
-            _between("power", self.power, MAX_POWER)
+            between("power", self.power, MAX_POWER)
         if self.weights is not None:
             self._check_weights(self.weights, name)
         if self.targets is not None:
@@ -192,7 +125,7 @@ class AttackSpec:
         if not weights:
             raise AttackSpecError("weights names at least one task", field="weights")
         for task, weight in weights.items():
-            _between(f"weights.{task}", weight, MAX_WEIGHT)
+            between(f"weights.{task}", weight, MAX_WEIGHT)
             if task in aim.tasks:
                 raise AttackSpecError(
                     f"{self.objective} raises {task}; weights say how hard others are held",
@@ -205,7 +138,7 @@ class AttackSpec:
         if not targets:
             raise AttackSpecError("targets names at least one task", field="targets")
         for task, value in targets.items():
-            if value != NEXT_CLASS and not (_is_number(value) and abs(value) <= MAX_TARGET):
+            if value != NEXT_CLASS and not (is_number(value) and abs(value) <= MAX_TARGET):
                 raise AttackSpecError(
                     f"a target is a class number, {NEXT_CLASS!r} or a value within {MAX_TARGET:g} of 0; "
                     f"got {value!r}",
@@ -230,9 +163,9 @@ class AttackSpec:
         if self.decay is not None:
             if not method.decay:
                 raise AttackSpecError(f"{name} takes no decay", field="decay")
-            _between("decay", self.decay, MAX_DECAY)
-        if self.eot > 1 and not method.gradients:
-            raise AttackSpecError(f"{name} takes no gradients to average", field="eot")
+            between("decay", self.decay, MAX_DECAY)
+        if self.eot > 1 and not method.eot:
+            raise AttackSpecError(f"{name} takes no eot: it does not average gradients", field="eot")
         if name == "auto_sage" and (self.aim is None or self.aim.family not in WEIGHTED - {"stealth"}):
             raise AttackSpecError(
                 "auto_sage blends weighted gradients: total, gb_mta, power or single:<task>",
@@ -387,10 +320,6 @@ def check_target(task: Task, value: float | str) -> None:
         )
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _listed(name: str, values: Mapping[str, float | str] | None) -> str:
     if not values:
         return ""
@@ -402,25 +331,3 @@ def _shown(value: float) -> str:
     """The number, rounded where nothing is lost by it."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
-
-
-def _one_of(field: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise AttackSpecError(f"{field} must be one of {', '.join(known)}; got {value!r}", field=field)
-
-
-def _whole(field: str, value: int, least: int, most: int) -> None:
-    if not _is_number(value) or not isinstance(value, int) or not least <= value <= most:
-        raise AttackSpecError(
-            f"{field} must be a whole number between {least} and {most}; got {value!r}", field=field
-        )
-
-
-def _between(field: str, value: float, most: float) -> None:
-    if not _is_number(value) or not 0 <= value <= most:
-        raise AttackSpecError(f"{field} must be between 0 and {most:g}; got {value!r}", field=field)
-
-
-def _in_range(field: str, value: float, maximum: float) -> None:
-    if not _is_number(value) or not 0 < value <= maximum:
-        raise AttackSpecError(f"{field} must be above 0 and at most {maximum:g}; got {value!r}", field=field)

@@ -179,10 +179,11 @@ class TransferabilitySpec(_Measurement):
         if len(set(self.models)) != len(self.models):
             raise InvalidError("models names each model once", field="models")
         method = self.attack.method
-        if self.attack.objective is not None or self.attack.weights or self.attack.targets:
-            raise InvalidError(
-                "the objective is SINGLE for each task in turn; leave it out", field="attack.objective"
-            )
+        for name in ("objective", "weights", "targets"):
+            if getattr(self.attack, name) is not None:
+                raise InvalidError(
+                    f"each task is attacked by itself, with SINGLE; leave {name} out", field=f"attack.{name}"
+                )
         if not method.objective:
             raise InvalidError(f"{self.attack.algorithm} cannot attack one task", field="attack.algorithm")
         return self

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.errors import InvalidError
 from core.specs import AttackSpec, AttackSpecError
 from core.specs.algorithms import DEFAULT_STEPS, METHODS
-from core.specs.attack import FIELD_DOCS, MAX_EPS, MAX_L2_EPS, MAX_STEPS
+from core.specs.attack_fields import FIELD_DOCS, MAX_EPS, MAX_L2_EPS, MAX_STEPS
 from core.specs.documents import DatasetRef, EvaluationSpec, ModelManifest, TransferabilitySpec
 from core.specs.objective import HOLD, TASK_WEIGHTS, parse_objective
 
@@ -94,7 +94,10 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any]]] = [
         ("objective", {"algorithm": "auto_sage", "objective": name})
         for name in ("sign_total", "pcgrad", "mgda", "stealth:depth")
     ],
-    ("eot", {"algorithm": "square", "eot": 2}),
+    *[
+        ("eot", {"algorithm": name, "objective": None, "eot": 2})
+        for name in ("square", "auto_mta", "sign_noise")
+    ],
     ("random_start", {"algorithm": "square", "random_start": True}),
     ("step_size", {"algorithm": "square", "step_size": 8}),
     *[
@@ -287,7 +290,7 @@ def specs(draw: st.DrawFn) -> AttackSpec:
     random = written.get("random_start", False) or method.random
     sometimes("restarts", st.integers(1, 3), when=method.restarts and random)
     sometimes("decay", st.sampled_from((0.0, 0.9, 1, 1.0)), when=method.decay)
-    sometimes("eot", st.integers(1, 3), when=method.gradients)
+    sometimes("eot", st.integers(1, 3), when=method.eot)
     sometimes("seed", st.integers(0, 2))
     sometimes("preset", st.sampled_from(("strong", "paper")))
     return AttackSpec(**written)

@@ -1,6 +1,5 @@
 """What stands around a prepared model: outside, float32 in any memory format; inside, what is fastest."""
 
-import inspect
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.models.prepare.precision import precision_context
+from core.modules import accepts_only
 from core.specs.precision import Precision
 
 
@@ -45,8 +45,7 @@ class BranchingAdapter(Adapter):
 
 def adapted(model: nn.Module, *, like: nn.Module, channels_last: bool, precision: Precision) -> Adapter:
     """A model in an adapter that takes `only` if another model does."""
-    takes_only = "only" in inspect.signature(like.forward).parameters
-    kind = BranchingAdapter if takes_only else Adapter
+    kind = BranchingAdapter if accepts_only(like) else Adapter
     return kind(model, channels_last=channels_last, precision=precision)
 
 

@@ -18,6 +18,7 @@ from core.models.prepare.simplifying import (
     simplified,
     worthwhile,
 )
+from core.modules import device_of
 from core.specs.precision import Precision
 
 
@@ -62,7 +63,7 @@ def prepare(
     Raises:
         PredictionError: the model gives no predictions by task.
     """
-    device = next((value.device for value in model.parameters()), example.device)
+    device = device_of(model, example.device)
     example = example.detach().to(device)
     changes = worthwhile(model, device.type, precision, compile_model=compile_model)
     with precision_context("float32"):

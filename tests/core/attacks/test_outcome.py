@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from core.attacks import AttackSpec, run_attack
-from core.attacks.ascent import frozen
 from core.data.batch import Batch
 from core.losses import PredictionError
 from core.models import TreeModel
+from core.modules import frozen
 from core.specs import AttackSpecError
 from core.tasks import Task
 from tests.core.attacks.toys import snapshot
@@ -216,6 +216,36 @@ def test_single_on_a_task_that_is_not_there_is_refused_with_the_tasks_there_are(
 def test_an_attack_on_no_task_is_refused() -> None:
     with pytest.raises(AttackSpecError, match="no task to attack"):
         run_attack(small_model(), small_batch(), (), pgd("total"))
+
+
+class Detached(nn.Module):
+    """One task's prediction, or every one, has lost its gradient."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.model = small_model()
+        self.names = names
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        predictions: dict[str, Tensor] = self.model(images)
+        return {name: value.detach() if name in self.names else value for name, value in predictions.items()}
+
+
+@pytest.mark.parametrize(("algorithm", "objective"), EVERY)
+def test_a_model_without_gradients_is_attacked_and_found_out(algorithm: str, objective: str) -> None:
+    spec = attack(algorithm, objective, eps=EPS)
+    outcome = run_attack(Detached(*(task.name for task in SMALL)), small_batch(), SMALL, spec)
+    assert outcome.zero_gradient.all()
+    assert not outcome.non_finite.any()
+
+
+def test_one_task_without_a_gradient_leaves_the_others_theirs() -> None:
+    first = SMALL[0].name
+    rest = [task for task in SMALL if task.name != first]
+    spec = attack("pgd", "total", eps=EPS)
+    outcome = run_attack(Detached(first), small_batch(), SMALL, spec)
+    assert not outcome.zero_gradient.any()
+    assert torch.equal(outcome.images, run_attack(small_model(), small_batch(), rest, spec).images)
 
 
 def test_a_model_that_lacks_an_attacked_task_is_refused() -> None:

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from core.attacks import AttackOutcome, AttackSpec, attacked_tasks, run_attack
 from core.attacks.algorithm import Attempt, Run
-from core.attacks.ascent import Ascent, frozen
+from core.attacks.ascent import Ascent
 from core.attacks.draws import Draws
 from core.attacks.objectives import make_objective
 from core.attacks.run import RUNS
 from core.attacks.threat import ball_around
 from core.data.batch import Batch
+from core.modules import frozen
 from core.specs.algorithms import METHODS, Algorithm, Norm
 from core.specs.objective import WEIGHTED, parse_objective
 from core.tasks import Task

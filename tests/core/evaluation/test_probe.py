@@ -21,7 +21,7 @@ from core.evaluation.probe import (
     with_more_steps,
 )
 from core.models.prepare import Prepared
-from core.specs.attack import MAX_STEPS
+from core.specs.attack_fields import MAX_STEPS
 from core.specs.precision import Precision
 from tests.core.synthetic import (
     SMALL,
@@ -369,6 +369,13 @@ MANY = AttackSpec(algorithm="mim", objective="total", eps=4, steps=40)
         ([FEW, AttackSpec(algorithm="pgd", objective="stealth:depth", eps=32, steps=50)], FEW),
         ([FEW, AttackSpec(algorithm="pgd", eps=32, steps=50, targets={"depth": 1.0})], FEW),
         ([FEW, AttackSpec(algorithm="pgd", eps=32, steps=50, weights={"depth": 0.0})], FEW),
+        (
+            [
+                AttackSpec(algorithm="apgd", objective=name, eps=4)
+                for name in ("total", "gb_mta", "sign_total")
+            ],
+            AttackSpec(algorithm="apgd", objective="gb_mta", eps=4),
+        ),
         ([AttackSpec(algorithm="auto_mta", eps=4)], AttackSpec(algorithm="apgd", eps=4)),
         (
             [AttackSpec(algorithm="sign_noise", eps=3, norm="l2")],

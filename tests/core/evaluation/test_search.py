@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from core.attacks import AttackSpec, run_attack
 from core.data.batch import Batch
@@ -234,6 +234,50 @@ def test_the_slice_is_attacked_on_the_prepared_model_and_measured_on_the_one_giv
     plain, _ = a_search()
     assert found.scale == plain.scale
     assert found.trials[0].arp != pytest.approx(plain.trials[0].arp, rel=1e-3)
+
+
+LETTERS = tuple(Task(name, "classification", 5) for name in ("left", "right"))
+
+
+class Scores(nn.Module):
+    """Random linear scores of both letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weights = nn.Parameter(torch.randn(3 * 8 * 8, 10, generator=generator))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        scores = images.flatten(1) @ self.weights
+        return {"left": scores[:, :5], "right": scores[:, 5:].square()}
+
+
+@pytest.mark.parametrize(("steps", "kinds"), [(10, [1]), (40, [1, 0]), (400, [1, 0, 0])])
+def test_classifiers_get_attacks_that_differ_in_the_place_of_a_search(steps: int, kinds: list[float]) -> None:
+    found, cost = searched(steps, 60, tasks=LETTERS, model=Scores())
+    assert [finalist.attack.power for finalist in found.finalists] == kinds
+    assert len(set(found.finalists)) == len(kinds)
+    assert not found.trials
+    assert cost.backwards == 0, "only the slice's clean metrics, which weigh the tasks against each other"
+
+
+def test_a_sample_that_either_finalist_fools_is_fooled() -> None:
+    model, data = Scores(), SyntheticDataset(LETTERS, samples=32, side=8)
+    found, _ = searched(40, 32, tasks=LETTERS, model=model)
+
+    def wrong(finalists: tuple[Candidate, ...]) -> int:
+        table, _ = evaluate_shard(
+            model,
+            data,
+            range(32),
+            auto(40),
+            tasks=LETTERS,
+            batch_size=32,
+            found=replace(found, finalists=finalists),
+        )
+        return 64 - sum(int(table.tasks[task.name]["correct"].sum()) for task in LETTERS)
+
+    assert wrong(found.finalists) >= max(wrong((finalist,)) for finalist in found.finalists)
 
 
 def test_a_model_on_which_nothing_has_an_arp_is_searched_all_the_same() -> None:
