@@ -32,7 +32,7 @@ def models(desk: Desk) -> list[str]:
         ({"models": str(uuid4())}, "#/models"),
         ({"attack": {**PGD, "objective": "single:left"}}, "#/attack/objective"),
         ({"attack": {**PGD, "objective": "gb_mta"}}, "#/attack/objective"),
-        ({"attack": {**PGD, "weights": {"left": 2}}}, "#/attack/objective"),
+        ({"attack": {**PGD, "weights": {"left": 2}}}, "#/attack/weights"),
         ({"attack": {"algorithm": "uniform_noise", "eps": 8}}, "#/attack/algorithm"),
         ({"attack": {"algorithm": "auto_mta", "eps": 8}}, "#/attack/algorithm"),
         ({"attack": {**PGD, "eps": 0}}, "#/attack/eps"),

@@ -482,8 +482,8 @@ def test_the_same_attack_twice_is_refused_however_it_is_written() -> None:
         (spec(objective="single:depth"), "attack.objective"),
         (noise(), "attack.algorithm"),
         (spec(algorithm="auto_mta", objective=None), "attack.algorithm"),
-        (spec(objective=None, weights={"depth": 2.0}), "attack.objective"),
-        (spec(objective=None, targets={"depth": 2.0}), "attack.objective"),
+        (spec(objective=None, weights={"depth": 2.0}), "attack.weights"),
+        (spec(objective=None, targets={"depth": 2.0}), "attack.targets"),
     ],
     ids=lambda value: getattr(value, "label", value),
 )
