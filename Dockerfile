@@ -12,12 +12,13 @@ COPY migrations migrations
 COPY worker worker
 
 FROM base AS api
-RUN pip install --constraint constraints.txt .
+RUN pip install --constraint constraints.txt '.[s3]'
+ENV MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD_=33554432
 USER windthrow
 EXPOSE 8000
 CMD ["uvicorn", "api.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM base AS worker
-RUN pip install --constraint constraints.txt '.[worker]'
+RUN pip install --constraint constraints.txt '.[worker,s3]'
 USER windthrow
 CMD ["windthrow-server", "worker"]

@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), this once: about a minute on a fast line."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) --constraint constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[worker,local,demo,dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[worker,local,s3,demo,dev]' --constraint constraints.txt
 	@touch $@
 
 demo: $(READY)
@@ -54,6 +54,7 @@ bench: $(READY)
 	$(BIN)/python bench/attack_step.py --check
 	$(BIN)/python -m bench.prepared --check
 	$(BIN)/python bench/finalise.py --check
+	$(BIN)/python -m bench.upload --check
 
 study: $(READY)
 	$(BIN)/python -m bench.attacks

@@ -16,8 +16,9 @@ from api.routes import catalogue, differences, health, jobs, models, results, up
 from api.state import AppState
 from core import __version__
 from core.settings import Settings
-from core.store.blobs import BlobStore
+from core.store.blobs import open_blobs
 from core.store.database import Database
+from core.store.staging import Staging
 
 DESCRIPTION = "Evaluates adversarial attacks on multi-task models, with one number a CI can gate on: ARP."
 
@@ -30,7 +31,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(chosen.database_url)
         hub = EventHub(database.url)
-        app.state.windthrow = AppState(chosen, chosen.secret(), database, BlobStore(chosen.blob_dir), hub)
+        blobs, staging = open_blobs(chosen), Staging(chosen.staging)
+        app.state.windthrow = AppState(chosen, chosen.secret(), database, blobs, staging, hub)
         await hub.start()
         try:
             yield

@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457): the one place where the domain's errors meet HTTP statuses."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +14,16 @@ from starlette.exceptions import HTTPException
 from core.errors import InvalidError, WindthrowError
 from core.jobs.errors import ClientRefConflictError, JobNotFoundError, ModelError, ModelNotReadyError
 from core.jobs.states import SUBMITTED_KINDS
-from core.store.blobs import BlobNotFoundError, DigestMismatchError
+from core.store.blobs import BlobNotFoundError, BlobStoreUnavailableError
+from core.store.uploads import (
+    DiskFullError,
+    StoreFullError,
+    TooManyUploadBytesError,
+    TooManyUploadsError,
+    UploadTooLargeError,
+)
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:windthrow:problem:"
@@ -51,12 +61,14 @@ class ProblemError(Exception):
         *,
         errors: Sequence[FieldProblem] = (),
         headers: dict[str, str] | None = None,
+        extensions: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.errors = list(errors)
         self.headers = headers or {}
+        self.extensions = extensions or {}
 
 
 STATUSES: dict[type[WindthrowError], HTTPStatus] = {
@@ -64,12 +76,20 @@ STATUSES: dict[type[WindthrowError], HTTPStatus] = {
     BlobNotFoundError: HTTPStatus.NOT_FOUND,
     ModelNotReadyError: HTTPStatus.CONFLICT,
     ClientRefConflictError: HTTPStatus.CONFLICT,
+    UploadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooManyUploadsError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyUploadBytesError: HTTPStatus.TOO_MANY_REQUESTS,
+    StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 """Every other error that a user can act on is 422: the request was understood and cannot be done as written."""
 
 FIELDS: dict[type[WindthrowError], str] = {
     ClientRefConflictError: "client_ref",
-    DigestMismatchError: "sha256",
+    UploadTooLargeError: "size",
+    TooManyUploadBytesError: "size",
+    StoreFullError: "size",
+    DiskFullError: "size",
 }
 """Where in a body the value stands that an error is about, for errors that know no field of their own."""
 
@@ -93,6 +113,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(WindthrowError, _windthrow_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(BlobStoreUnavailableError, _store_unavailable)
     app.add_exception_handler(Exception, _internal_error)
 
 
@@ -104,6 +125,7 @@ def _answer(
     *,
     errors: Sequence[FieldProblem] = (),
     headers: dict[str, str] | None = None,
+    extensions: Mapping[str, int] | None = None,
 ) -> JSONResponse:
     problem = Problem(
         type=TYPE_PREFIX + code,
@@ -114,12 +136,21 @@ def _answer(
         request_id=getattr(request.state, "request_id", None),
         errors=list(errors),
     )
-    return JSONResponse(problem.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    document = problem.model_dump() | dict(extensions or {})
+    return JSONResponse(document, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 async def _problem_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)
-    return _answer(request, error.status, error.code, str(error), errors=error.errors, headers=error.headers)
+    return _answer(
+        request,
+        error.status,
+        error.code,
+        str(error),
+        errors=error.errors,
+        headers=error.headers,
+        extensions=error.extensions,
+    )
 
 
 async def _windthrow_error(request: Request, error: Exception) -> JSONResponse:
@@ -180,6 +211,13 @@ def http_problem(request: Request, error: HTTPException) -> JSONResponse:
     codes = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large", HTTPStatus.NOT_FOUND: "not_found"}
     code = codes.get(status, status.phrase.lower().replace(" ", "_"))
     return _answer(request, status, code, str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _store_unavailable(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s", error)
+    detail = "the store of files does not answer; what was uploaded is kept: try again in a moment"
+    status, headers = HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "5"}
+    return _answer(request, status, "store_unavailable", detail, headers=headers)
 
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:

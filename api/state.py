@@ -1,4 +1,4 @@
-"""What every request shares: settings, database, blobs and the event hub; and the session each route works in."""
+"""What every request shares: settings, database, files and the event hub; and the session each route works in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from api.hub import EventHub
 from core.settings import Settings
 from core.store.blobs import BlobStore
 from core.store.database import Database
+from core.store.staging import Staging
+from core.store.uploads import Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,13 @@ class AppState:
     secret: bytes
     database: Database
     blobs: BlobStore
+    staging: Staging
     hub: EventHub
+
+    @property
+    def quota(self) -> Quota:
+        """How much may be uploaded."""
+        return Quota.of(self.settings)
 
 
 def get_state(request: Request) -> AppState:

@@ -6,13 +6,15 @@ Plain Python without torch, so that the API can refuse a foreign file at once; l
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import SEEK_END
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from core.backbones import ResidualBackbone, ResidualBlock
+from core.backbones import Backbone
+from core.backbones.layers import prefixed
 from core.errors import InvalidError
 from core.layouts import Layout
 from core.tasks import Task
@@ -25,7 +27,6 @@ DTYPE_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 
 DTYPE_NAME = re.compile(r"[A-Z0-9_]{1,16}")
 
-NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 SAPLING_HIDDEN = 48
 SAPLING_UPSCALE = 2
 SAPLING_POOL = (2, 4)
@@ -69,24 +70,25 @@ class TensorInfo:
     end: int
 
 
-def read_header(path: Path) -> dict[str, TensorInfo]:
-    """The tensors that a safetensors file holds, its layout checked to the last byte.
+def read_header(source: Path | BinaryIO) -> dict[str, TensorInfo]:
+    """The tensors that a safetensors file holds, its layout checked to the last byte. Only its header is read.
 
     Raises:
         ForeignCheckpointError: it is not a safetensors file.
         TruncatedCheckpointError: it is one, and ends too early.
         CheckpointError: offsets overlap, leave gaps or do not fit the shapes.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= length <= MAX_HEADER_BYTES:
-            raise ForeignCheckpointError(
-                "not a safetensors file: it does not begin with the length of a header"
-            )
-        if size < 8 + length:
-            raise TruncatedCheckpointError(f"the file has {size} bytes; its header alone needs {8 + length}")
-        raw = file.read(length)
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return read_header(file)
+    size = source.seek(0, SEEK_END)
+    source.seek(0)
+    length = int.from_bytes(source.read(8), "little")
+    if size < 8 or not 2 <= length <= MAX_HEADER_BYTES:
+        raise ForeignCheckpointError("not a safetensors file: it does not begin with the length of a header")
+    if size < 8 + length:
+        raise TruncatedCheckpointError(f"the file has {size} bytes; its header alone needs {8 + length}")
+    raw = source.read(length)
     tensors = _parse_header(raw)
     _check_contiguous(tensors, data_bytes=size - 8 - length)
     return tensors
@@ -175,46 +177,19 @@ def _count(verb: str, names: list[str], total: int) -> str:
     return f"the checkpoint {verb} {counted}: is it the right layout?"
 
 
-def expected_tensors(backbone: ResidualBackbone, layout: Layout, tasks: tuple[Task, ...]) -> Shapes:
+def expected_tensors(backbone: Backbone, layout: Layout, tasks: tuple[Task, ...]) -> Shapes:
     """Name and shape of every tensor of a `core.models.TreeModel`, by level, group and task."""
     shapes: Shapes = {}
     for level, groups in enumerate(layout.canonical.levels):
+        tensors = backbone.level_tensors(level)
         for group in range(len(groups)):
-            shapes.update(_prefixed(f"stages.{level}.{group}.", _level_tensors(backbone, level)))
+            shapes |= prefixed(f"stages.{level}.{group}.", tensors)
     for task in tasks:
-        shapes.update(_prefixed(f"heads.{task.name}.", _head_tensors(backbone, task)))
+        shapes |= prefixed(f"heads.{task.name}.", _head_tensors(backbone, task))
     return shapes
 
 
-def _prefixed(prefix: str, shapes: Shapes) -> Shapes:
-    return {prefix + name: shape for name, shape in shapes.items()}
-
-
-def _level_tensors(backbone: ResidualBackbone, level: int) -> Shapes:
-    if level == 0:
-        stem = backbone.stem
-        return dict(_conv_norm("", (stem.channels, 3, stem.kernel, stem.kernel)))
-    shapes: Shapes = {}
-    for number, block in enumerate(backbone.stage_blocks[level - 1]):
-        shapes.update(_prefixed(f"blocks.{number}.", _block_tensors(block)))
-    return shapes
-
-
-def _block_tensors(block: ResidualBlock) -> Shapes:
-    shapes = dict(_conv_norm("1", (block.channels, block.in_channels, 3, 3)))
-    shapes.update(_conv_norm("2", (block.channels, block.channels, 3, 3)))
-    if block.shortcut:
-        shapes.update(_prefixed("shortcut.", dict(_conv_norm("", (block.channels, block.in_channels, 1, 1)))))
-    return shapes
-
-
-def _conv_norm(suffix: str, shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield f"conv{suffix}.weight", shape
-    for name in NORM_TENSORS:
-        yield f"norm{suffix}.{name}", (shape[0],)
-
-
-def _head_tensors(backbone: ResidualBackbone, task: Task) -> Shapes:
+def _head_tensors(backbone: Backbone, task: Task) -> Shapes:
     width = backbone.feature_channels
     if task.kind == "classification":
         return _dense("out", (task.channels, width * prod(SAPLING_POOL)))

@@ -4,12 +4,12 @@ A layout is a list of levels, each a partition of the tasks; every task set lies
 above, because branches never merge again. One instance of a backbone's level is built per task set.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from math import comb
 
-from core.backbones import ParameterConvention, ResidualBackbone
+from core.backbones import Backbone, BackboneReference, ParameterConvention
 from core.backbones import backbone as backbone_named
 from core.errors import InvalidError
 from core.layout_catalogue import Partition, catalogue_size, mask_layouts
@@ -175,7 +175,7 @@ class Layout:
         )
 
     def parameter_count(
-        self, backbone: str | ResidualBackbone, convention: ParameterConvention = "paper"
+        self, backbone: BackboneReference | Backbone, convention: ParameterConvention = "paper"
     ) -> int:
         """Parameters of the backbone with these branches, without heads: `#Params` of the paper's Table 16.
 
@@ -183,7 +183,7 @@ class Layout:
             InvalidError: there is no such backbone.
             LayoutError: the backbone has another number of levels.
         """
-        chosen = backbone_named(backbone) if isinstance(backbone, str) else backbone
+        chosen = backbone_named(backbone) if isinstance(backbone, str | Mapping) else backbone
         if chosen.levels != len(self.levels):
             raise LayoutError(
                 f"{chosen.name} has {chosen.levels} levels; this layout has {len(self.levels)}",

@@ -138,7 +138,7 @@ def _class_target(task: Task, label: Tensor, valid: Tensor) -> Target:
 
 
 def sample_loss(task: Task, prediction: Tensor, target: Target) -> Tensor:
-    """The loss of each sample, [N]: cross entropy, 1 - cosine, or absolute error."""
+    """The loss of each sample, [N]: cross entropy, 1 - cosine, or absolute, squared or Huber error."""
     if task.kind in ("segmentation", "classification"):
         weights = class_weights(task, prediction)
         loss = F.cross_entropy(prediction, target.label, weights, ignore_index=IGNORE_VALUE, reduction="none")
@@ -147,7 +147,15 @@ def sample_loss(task: Task, prediction: Tensor, target: Target) -> Tensor:
         cosine = (prediction * target.label).sum(1) * prediction.square().sum(1).add(NORM_EPS).rsqrt()
         return ((1 - cosine) * target.valid).flatten(1).sum(1) / target.weight
     valid = target.valid if task.kind == "regression" else target.valid[:, None]
-    return ((prediction - target.label).abs() * valid).flatten(1).sum(1) / target.weight
+    return (_error(task, prediction - target.label) * valid).flatten(1).sum(1) / target.weight
+
+
+def _error(task: Task, difference: Tensor) -> Tensor:
+    if task.measure == "squared":
+        return difference.square()
+    if task.measure == "huber":
+        return F.huber_loss(difference, torch.zeros_like(difference), reduction="none")
+    return difference.abs()
 
 
 class BatchLosses:

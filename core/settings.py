@@ -26,9 +26,20 @@ class Settings(BaseSettings):
         key_secret: keys the digests of API keys; without it, one is made and kept in `data_dir/secret`.
         lease_seconds: a shard whose worker is silent for this long is given to another.
         max_attempts: how often a shard is started before its job fails.
-        ring_after_seconds: a queued shard that idle workers leave alone for so long is announced again.
+        ring_after_seconds: a queued shard that was overtaken, or that idle workers left alone, for so long is rung for again.
         shard_samples: samples per shard, rounded down to whole batches.
         threads: torch threads per worker process.
+        blob_url: where blobs lie: `file:///directory` or `s3://bucket/prefix?endpoint_url=…&region=…`; without it,
+            in `data_dir/blobs`.
+        blob_cache_dir: copies of blobs that lie in S3; without it, `data_dir/blob-cache`.
+        blob_cache_bytes: how large these may become, apart from files in use.
+        staging_dir: files on their way in, shared by all API and relay processes; without it, `data_dir/staging`.
+        max_open_uploads: how many files one API key may have on their way in at once.
+        max_open_upload_bytes: how many bytes these may have together.
+        max_store_bytes: how many bytes all uploads may have together; None is no limit.
+        keep_free_bytes: what uploads leave free on the disk.
+        upload_expiry_seconds: an upload that nobody sends to for so long is dropped.
+        upload_idle_seconds: a connection that brings nothing for so long is closed; what it brought is kept.
         execution_module: what turns a shard into statistics.
     """
 
@@ -49,7 +60,18 @@ class Settings(BaseSettings):
     shard_hard_limit: int = Field(default=660, ge=1)
     soft_shutdown_seconds: float = Field(default=3, ge=0)
 
-    max_upload_bytes: int = 4 * GIB
+    blob_url: str = ""
+    blob_cache_dir: Path | None = None
+    blob_cache_bytes: int = Field(default=20 * GIB, ge=0)
+    staging_dir: Path | None = None
+
+    max_upload_bytes: int = Field(default=4 * GIB, ge=1)
+    max_open_uploads: int = Field(default=16, ge=1)
+    max_open_upload_bytes: int = Field(default=32 * GIB, ge=1)
+    max_store_bytes: int | None = Field(default=None, ge=1)
+    keep_free_bytes: int = Field(default=GIB, ge=0)
+    upload_expiry_seconds: float = Field(default=86_400, gt=0)
+    upload_idle_seconds: float = Field(default=60, gt=0)
     max_body_bytes: int = MIB
     shard_samples: int = Field(default=256, ge=1)
     threads: int = Field(default=1, ge=1)
@@ -62,8 +84,18 @@ class Settings(BaseSettings):
 
     @property
     def blob_dir(self) -> Path:
-        """Where blobs lie."""
+        """Where blobs lie unless `blob_url` says otherwise."""
         return self.data_dir / "blobs"
+
+    @property
+    def blob_cache(self) -> Path:
+        """Where copies of remote blobs lie."""
+        return self.blob_cache_dir or self.data_dir / "blob-cache"
+
+    @property
+    def staging(self) -> Path:
+        """Where files lie until all of their bytes are here."""
+        return self.staging_dir or self.data_dir / "staging"
 
     @property
     def cache(self) -> Path:

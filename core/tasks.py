@@ -3,6 +3,7 @@
 Losses live in `core.losses`, statistics and metric values in `core.evaluation`; nothing here needs torch.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -11,6 +12,7 @@ from core.errors import InvalidError
 TaskKind = Literal["segmentation", "normals", "depth", "regression", "classification"]
 Direction = Literal["higher", "lower"]
 MetricRules = Literal["standard", "paper"]
+Loss = Literal["cross_entropy", "cosine", "absolute", "squared", "huber"]
 
 TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 
@@ -75,6 +77,16 @@ DEFAULT_METRICS: dict[TaskKind, tuple[str, ...]] = {
 """The metrics that enter ARP unless a task says otherwise: those of the paper's NYUv2 tables."""
 
 
+LOSSES: dict[TaskKind, tuple[Loss, ...]] = {
+    "segmentation": ("cross_entropy",),
+    "normals": ("cosine",),
+    "depth": ("absolute", "squared", "huber"),
+    "regression": ("absolute", "squared", "huber"),
+    "classification": ("cross_entropy",),
+}
+"""The losses that a task of each kind can be trained and attacked with, the usual one first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One output of a multi-task model.
@@ -88,6 +100,7 @@ class Task:
         metrics: names out of `METRICS[kind]` that enter ARP; empty means the kind's default.
         class_names: for display; empty, or one per channel.
         class_weights: weights of a segmentation loss; empty, or one per channel.
+        loss: out of `LOSSES[kind]`; empty means the kind's usual one.
 
     Raises:
         InvalidError: a field contradicts the kind.
@@ -99,6 +112,7 @@ class Task:
     metrics: tuple[str, ...] = ()
     class_names: tuple[str, ...] = field(default=(), repr=False)
     class_weights: tuple[float, ...] = field(default=(), repr=False)
+    loss: Loss | Literal[""] = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         """Check the fields against each other."""
@@ -120,15 +134,31 @@ class Task:
                 f"{self.kind} has no metric {unknown[0]!r}; it has {', '.join(sorted(known))}",
                 field="metrics",
             )
+        self._check_classes()
+        if self.loss not in ("", *LOSSES[self.kind]):
+            raise InvalidError(
+                f"the loss of {self.kind} is one of {', '.join(LOSSES[self.kind])}", field="loss"
+            )
+
+    def _check_classes(self) -> None:
         for name in ("class_names", "class_weights"):
             if len(getattr(self, name)) not in (0, self.channels):
                 raise InvalidError(f"{name} needs one entry per channel ({self.channels})", field=name)
+        if self.class_weights and self.kind != "segmentation":
+            raise InvalidError(f"a {self.kind} task takes no class weights", field="class_weights")
+        if any(not (0 <= weight < math.inf) for weight in self.class_weights):
+            raise InvalidError("class weights are numbers from 0 on", field="class_weights")
 
     @property
     def reported(self) -> tuple[Metric, ...]:
         """The metrics that enter this task's ARP, in the order they were asked for."""
         table = {metric.name: metric for metric in METRICS[self.kind]}
         return tuple(table[name] for name in self.metrics or DEFAULT_METRICS[self.kind])
+
+    @property
+    def measure(self) -> Loss:
+        """The loss, spelled out."""
+        return self.loss or LOSSES[self.kind][0]
 
     @property
     def directions(self) -> dict[str, Direction]:

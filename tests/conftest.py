@@ -15,7 +15,8 @@ from sqlalchemy.engine import make_url
 
 from core.jobs.submission import submit_job
 from core.settings import normalise_database_url
-from core.specs.documents import EvaluationSpec, ModelManifest
+from core.specs.documents import EvaluationSpec
+from core.specs.manifests import ModelManifest
 from core.store.database import Database
 from core.store.schema import upgrade
 from core.store.tables import Job, Model

@@ -9,7 +9,7 @@ import httpx
 import torch
 
 from core.models import build_model, save_checkpoint
-from core.specs.documents import ModelManifest
+from core.specs.manifests import ModelManifest
 from worker.demo.client import Service
 from worker.supervisor import Stack
 

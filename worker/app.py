@@ -10,7 +10,7 @@ os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 from celery import Celery
 from celery.signals import worker_ready
 
-from core.jobs.finalise import FINALISE_SECONDS
+from core.jobs.states import Urgency
 from core.settings import Settings
 
 QUEUE = "windthrow"
@@ -20,11 +20,14 @@ FINALISE_TASK = "windthrow.finalise"
 READY_FILE = "WINDTHROW_READY_FILE"
 """Environment variable: a file that the worker touches once it takes messages."""
 
-URGENT, ORDINARY = 0, 9
-"""Message priorities; over Redis 0 comes first."""
+PRIORITIES: dict[int, int] = {Urgency.URGENT: 0, Urgency.RESUMED: 5, Urgency.ORDINARY: 9}
+"""Message priorities by urgency: over Redis each is a list of its own, and that of 0 is emptied first."""
 
 VISIBILITY_FACTOR = 3
 SOCKET_SECONDS = 3
+
+FINALISE_SECONDS = 3600
+"""A finalisation that takes longer hangs, whatever its heartbeat says: the largest jobs take minutes."""
 
 
 def configure(settings: Settings) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def configure(settings: Settings) -> dict[str, Any]:
             "socket_timeout": SOCKET_SECONDS,  # without it, publishing to a hung broker never returns
             "socket_connect_timeout": SOCKET_SECONDS,
             "socket_keepalive": True,
-            "priority_steps": [URGENT, ORDINARY],
+            "priority_steps": sorted(PRIORITIES.values()),
             "max_retries": 1,  # a publisher gives up at once when the broker is down: the relay tries again
             "interval_start": 0,
         },
@@ -62,7 +65,7 @@ def configure(settings: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_annotations": {
-            FINALISE_TASK: {"soft_time_limit": FINALISE_SECONDS - 60, "time_limit": FINALISE_SECONDS - 20}
+            FINALISE_TASK: {"soft_time_limit": FINALISE_SECONDS, "time_limit": FINALISE_SECONDS + 60}
         },
     }
 

@@ -14,13 +14,14 @@ from core.evaluation.transfer import pair_transferability
 from core.intervals import LEVEL, Interval
 from core.jobs.planning import CLEAN
 from core.specs.attack import AttackSpec
-from core.specs.documents import EvaluationSpec, ModelManifest, TransferabilitySpec
+from core.specs.documents import EvaluationSpec, TransferabilitySpec
+from core.specs.manifests import tasks_of
 from core.tasks import METRIC_VERSION, Task
-from worker.contract import Assembled, ModelRecord, ResultRow, ShardOutputRef
+from worker.contract import Assembled, DatasetRecord, ModelRecord, ResultRow, ShardOutputRef
 
 
 def assemble_evaluation(
-    spec: EvaluationSpec, model: ModelRecord, outputs: Sequence[ShardOutputRef], *, dataset: str
+    spec: EvaluationSpec, model: ModelRecord, outputs: Sequence[ShardOutputRef], *, dataset: DatasetRecord
 ) -> Assembled:
     """The clean pass first, then the attacks in the spec's order; the probe's flags are the job's.
 
@@ -28,9 +29,10 @@ def assemble_evaluation(
         spec: what was asked for.
         model: that it was asked of.
         outputs: of all shards.
-        dataset: whatever tells the data set and its version from every other.
+        dataset: that it was measured on.
     """
-    tasks = ModelManifest.model_validate(model.manifest).task_list
+    tasks = _measured(model, dataset)
+    identity = dataset.identity(spec.dataset.split)
     resampler = Resampler()
     results: list[AttackResult] = []
     for ordinal in range(CLEAN, len(spec.attacks)):
@@ -42,7 +44,7 @@ def assemble_evaluation(
             elif output.payload["kind"] == "calibration" and output.payload["attack"] == ordinal:
                 tally.cost += _cost(output.cost)
         clean = results[0] if results else None
-        results.append(tally.result(dataset=dataset, clean=clean, rules=spec.metric_rules))
+        results.append(tally.result(dataset=identity, clean=clean, rules=spec.metric_rules))
     rows = [_row(ordinal, result, results) for ordinal, result in enumerate(results, start=CLEAN)]
     report = _probe_report(outputs)
     searches = {
@@ -59,6 +61,10 @@ def assemble_evaluation(
     everything = [flag["severity"] for flag in summary["flags"]]
     everything += [flag["severity"] for row in rows for flag in row.flags]
     return Assembled(rows, summary | {"reliable": "error" not in everything})
+
+
+def _measured(model: ModelRecord, dataset: DatasetRecord) -> tuple[Task, ...]:
+    return dataset.measured(tasks_of(model.manifest))
 
 
 def _probe_report(outputs: Sequence[ShardOutputRef]) -> dict[str, Any]:
@@ -122,15 +128,15 @@ def assemble_transferability(
     models: Sequence[ModelRecord],
     outputs: Sequence[ShardOutputRef],
     *,
-    dataset: str,
+    dataset: DatasetRecord,
 ) -> Assembled:
     """For every source and target what each SINGLE attack did to each task; see `api.views.transferability`."""
-    tasks = ModelManifest.model_validate(models[0].manifest).task_list
+    tasks, identity = _measured(models[0], dataset), dataset.identity(spec.dataset.split)
     resampler = Resampler()
     everyone = range(len(models))
     clean = [
         _tallied(outputs, (target, None), [None], tasks, resampler)[0].result(
-            dataset=dataset, clean=None, rules=spec.metric_rules
+            dataset=identity, clean=None, rules=spec.metric_rules
         )
         for target in everyone
     ]
@@ -140,7 +146,7 @@ def assemble_transferability(
         attack = spec.attack_on(task.name)
         tallies = _tallied(outputs, (source, task.name), [attack] * len(models), tasks, resampler)
         for target, tally in enumerate(tallies):
-            result = tally.result(dataset=dataset, clean=clean[target], rules=spec.metric_rules)
+            result = tally.result(dataset=identity, clean=clean[target], rules=spec.metric_rules)
             found[source, target][task.name] = result
             if source == target:
                 place = {"model": source, "attacked": task.name}

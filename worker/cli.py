@@ -1,13 +1,10 @@
 """`windthrow-server`: starts the service or parts of it, migrates, and manages API keys."""
 
-import json
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +16,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from core.errors import WindthrowError
 from core.settings import Settings
@@ -27,16 +23,17 @@ from core.store.database import Database
 from core.store.keys import SCOPES, issue_key, revoke_key
 from core.store.schema import head, upgrade
 from core.store.tables import ApiKey
+from worker.command import DataOption, database_session, settings_of
+from worker.convert_cli import convert
+from worker.datasets_cli import datasets
 from worker.supervisor import Stack, worker_argv, worker_environment
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 cli.add_typer(keys, name="keys")
+cli.add_typer(datasets, name="datasets")
+cli.command()(convert)
 console = Console(highlight=False)
-
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data directory; WINDTHROW_DATA_DIR or .windthrow unless said.")
-]
 
 
 def main() -> None:
@@ -63,7 +60,7 @@ def up(
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     _stop_on_signals()
-    settings = _settings(data)
+    settings = settings_of(data)
     began = time.monotonic()
     stack = Stack(
         data_dir=settings.data_dir,
@@ -82,7 +79,9 @@ def up(
 
 @cli.command()
 def demo(
-    quick: Annotated[bool, typer.Option("--quick", help="One eps, fewer images and steps: about a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One eps, fewer images and steps: about a minute.")
+    ] = False,
     report: Annotated[Path, typer.Option(help="Where to write the HTML report.")] = Path(
         "windthrow-report.html"
     ),
@@ -97,7 +96,7 @@ def demo(
     from worker.demo.run import FULL, QUICK, run_demo  # noqa: PLC0415 - other commands do without
 
     _stop_on_signals()
-    settings = _settings(data)
+    settings = settings_of(data)
     console.print("Starting PostgreSQL, Valkey, the API and the workers …")
     try:
         with (
@@ -150,7 +149,7 @@ def create_key(
 ) -> None:
     """Make a key and show it, this once."""
     expires = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    with _session(data) as (session, settings):
+    with database_session(data) as (session, settings):
         row, plaintext = issue_key(session, name, scope or SCOPES[:2], expires, secret=settings.secret())
     console.print(f"{row.name}: {', '.join(row.scopes)}. Keep it safe, it is not shown again:")
     print(plaintext)
@@ -160,7 +159,7 @@ def create_key(
 def list_keys(data: DataOption = None) -> None:
     """Show every key that was ever made."""
     table = Table("id", "name", "prefix", "scopes", "created", "expires", "last used", "revoked")
-    with _session(data) as (session, _):
+    with database_session(data) as (session, _):
         for key in session.scalars(select(ApiKey).order_by(ApiKey.id)):
             times = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
             shown = ("" if moment is None else f"{moment:%Y-%m-%d %H:%M}" for moment in times)
@@ -173,30 +172,10 @@ def revoke(
     key_id: Annotated[UUID, typer.Argument(help="Its id, as listed.")], data: DataOption = None
 ) -> None:
     """Stop a key from working, at once and for good."""
-    with _session(data) as (session, _):
+    with database_session(data) as (session, _):
         revoked = revoke_key(session, key_id)
     console.print("Revoked." if revoked else f"There is no such key, or it was revoked before: {key_id}")
     raise typer.Exit(0 if revoked else 1)
-
-
-def _settings(data: Path | None) -> Settings:
-    settings = Settings()
-    return settings if data is None else settings.model_copy(update={"data_dir": data})
-
-
-@contextmanager
-def _session(data: Path | None) -> Iterator[tuple[Session, Settings]]:
-    settings = _settings(data)
-    running = settings.data_dir / "stack.json"
-    url = settings.database_url
-    if not url and running.exists():
-        url = json.loads(running.read_text())["database_url"]
-    database = Database(url, pool_size=1)
-    try:
-        with database.session() as session:
-            yield session, settings
-    finally:
-        database.dispose()
 
 
 def _announce(stack: Stack, *, seconds: float) -> None:

@@ -1,15 +1,18 @@
 """What the worker hands to the module that computes, and what it gets back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from core.datasets import measured
 from core.jobs.finalise import Assembled, ResultRow
 from core.store.blobs import BlobStore
+from core.tasks import Task
 
 __all__ = [
     "Assembled",
+    "DatasetRecord",
     "Execution",
     "ModelRecord",
     "ResultRow",
@@ -24,9 +27,44 @@ class StopRequested(Exception):  # noqa: N818 - a request, not an error
     """The shard is not wanted any more: its job is over or being cancelled, or its lease is lost."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetRecord:
+    """A data set as a job keeps to it.
+
+    Attributes:
+        tasks: what it has labels for, and how they are measured.
+        format: of its folder; None for a data set that came along, for which the rest says nothing.
+        fingerprint: the version of the files in the folder.
+        size: height and width that samples are resized to.
+        on_bad: what is done about bad samples.
+    """
+
+    name: str
+    version: str
+    tasks: tuple[Task, ...]
+    splits: Mapping[str, int] = field(hash=False)
+    format: str | None = None
+    location: str = ""
+    fingerprint: str = ""
+    size: tuple[int, int] | None = None
+    on_bad: Literal["error", "skip"] = "error"
+
+    def measured(self, tasks: Sequence[Task]) -> tuple[Task, ...]:
+        """A model's tasks as they are measured here; see `core.datasets.DatasetInfo.measured`."""
+        return measured(self.name, self.tasks, tasks)
+
+    def identity(self, split: str) -> str:
+        """Tells a split of this version from every other."""
+        return f"{self.name}/{self.version}/{split}"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """A registered model: `sha256` is its checkpoint's blob."""
+    """A registered model: `sha256` is the blob of its weights, or while it is checked of what was uploaded.
+
+    Attributes:
+        manifest: while the model is checked, what is known of it.
+    """
 
     id: UUID
     sha256: str
@@ -40,6 +78,8 @@ class ShardJob:
     Attributes:
         kind: the job's; `payload` says what the shard is, see `core.jobs.planning`.
         models: in the spec's order.
+        dataset: that the spec names, if it names one.
+        fitting: for a model check, finds a data set with labels for some tasks.
         input_key: result key of the shard that this one waited for; None where it waits for none.
         read_input: that shard's output. Only to be called where `input_key` is not None.
     """
@@ -49,6 +89,8 @@ class ShardJob:
     spec: dict[str, Any]
     payload: dict[str, Any]
     models: tuple[ModelRecord, ...]
+    dataset: DatasetRecord | None
+    fitting: Callable[[Sequence[Task]], DatasetRecord | None]
     input_key: str | None
     read_input: Callable[[], bytes]
 
@@ -91,7 +133,7 @@ class Execution(Protocol):
     def run_shard(self, shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
         """Compute. Calls `check` between batches and lets its StopRequested pass.
 
-        For a model check the blob is JSON, `{"parameters": …, "facts": {…}}`.
+        For a model check the blob is JSON, `{"parameters": …, "facts": {…}, "manifest": {…}, "weights": digest}`.
 
         Raises:
             WindthrowError: the user's doing; not tried again. Any other exception is.
@@ -103,7 +145,12 @@ class Execution(Protocol):
         ...
 
     def assemble(
-        self, spec: dict[str, Any], models: Sequence[ModelRecord], outputs: Sequence[ShardOutputRef]
+        self,
+        spec: dict[str, Any],
+        models: Sequence[ModelRecord],
+        outputs: Sequence[ShardOutputRef],
+        *,
+        dataset: DatasetRecord,
     ) -> Assembled:
         """What a job that measures has found, from its shards' outputs in the plan's order.
 

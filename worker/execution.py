@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -11,35 +11,26 @@ from typing import Any
 import torch
 
 import core
-from core.data import Dataset
-from core.errors import WindthrowError
+from core.backbones import PluggedBackbone, backbone
 from core.evaluation import Plan, evaluate_plan, evaluate_shard
 from core.evaluation.finalists import Found
 from core.evaluation.probe import PROBE_SAMPLES, probe
 from core.evaluation.search import search
 from core.evaluation.statistics import pack
-from core.models import TreeModel
 from core.models.prepare import Prepared
 from core.settings import Settings
 from core.specs.attack import AttackSpec
-from core.specs.documents import DatasetRef, EvaluationSpec, TransferabilitySpec, calibration_split
+from core.specs.documents import EvaluationSpec, TransferabilitySpec, calibration_split
 from core.store.blobs import BlobStore
 from worker.assembly import assemble_evaluation, assemble_transferability, cost_json
-from worker.contract import Assembled, ModelRecord, ShardJob, ShardOutput, ShardOutputRef
+from worker.checking import check_model
+from worker.contract import Assembled, DatasetRecord, ModelRecord, ShardJob, ShardOutput, ShardOutputRef
 from worker.resources import dataset_of, device, model_of, prepared_of
 
 SCIENCE = ("attacks", "data", "evaluation", "models", "specs")
 """The packages beside `core`'s own modules whose code decides a shard's statistics."""
 
-TRIAL_SIDE = 64
-
 torch.set_num_threads(Settings().threads)
-
-
-class BrokenModelError(WindthrowError):
-    """The weights load, and what comes out of the model is not a number."""
-
-    code = "nonfinite_predictions"
 
 
 @lru_cache(maxsize=1)
@@ -59,20 +50,29 @@ def result_key(shard: ShardJob) -> str:
     facts: dict[str, Any] = {
         "kind": kind,
         "code": code_version(),
-        "models": [[model.sha256, model.manifest] for model in shard.models],
+        "models": [[model.sha256, model.manifest, provider(model.manifest)] for model in shard.models],
         "input": shard.input_key,
         "threads": torch.get_num_threads(),
         "device": device().type,
     }
     if shard.kind == "evaluation":
-        facts |= _evaluation_facts(EvaluationSpec.model_validate(shard.spec), shard.payload)
+        facts |= _evaluation_facts(EvaluationSpec.model_validate(shard.spec), shard)
     elif shard.kind == "transferability":
-        facts |= _transfer_facts(TransferabilitySpec.model_validate(shard.spec), shard.payload)
+        facts |= _transfer_facts(TransferabilitySpec.model_validate(shard.spec), shard)
+    else:
+        facts["dataset"] = None if shard.dataset is None else shard.dataset.identity("")
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _evaluation_facts(spec: EvaluationSpec, payload: dict[str, Any]) -> dict[str, Any]:
-    facts = _measured(spec.dataset, _batch_size(spec))
+def provider(manifest: Mapping[str, Any]) -> str | None:
+    """The installed package, and its version, whose backbone a model has; None for one of ours."""
+    reference = manifest.get("backbone")
+    found = None if reference is None else backbone(reference)
+    return found.provider if isinstance(found, PluggedBackbone) else None
+
+
+def _evaluation_facts(spec: EvaluationSpec, shard: ShardJob) -> dict[str, Any]:
+    payload, facts = shard.payload, _measured_on(spec, shard)
     if payload["kind"] == "probe":
         attacks = [attack.resolved().to_json() for attack in spec.attacks]
         return facts | {"attacks": attacks, "precision": spec.precision}
@@ -80,17 +80,18 @@ def _evaluation_facts(spec: EvaluationSpec, payload: dict[str, Any]) -> dict[str
     if attack is not None:
         facts |= {"attack": attack.resolved().to_json(), "precision": spec.precision}
     if payload["kind"] == "calibration":
-        return facts | {"calibration": _identity(_calibration(spec)), "evaluated": spec.dataset.samples}
+        calibration = _dataset(shard).identity(_calibration_split(spec, shard))
+        return facts | {"calibration": calibration, "evaluated": spec.dataset.samples}
     return facts | {
         "samples": [payload["start"], payload["stop"]],
         "previews": max(0, min(spec.previews, payload["stop"]) - payload["start"]),
     }
 
 
-def _transfer_facts(spec: TransferabilitySpec, payload: dict[str, Any]) -> dict[str, Any]:
-    task = payload["task"]
+def _transfer_facts(spec: TransferabilitySpec, shard: ShardJob) -> dict[str, Any]:
+    payload, task = shard.payload, shard.payload["task"]
     attack = None if task is None else spec.attack_on(task).resolved().to_json()
-    return _measured(spec.dataset, _batch_size(spec)) | {
+    return _measured_on(spec, shard) | {
         "source": payload["model"],
         "attack": attack,
         "precision": None if attack is None else spec.precision,
@@ -98,12 +99,13 @@ def _transfer_facts(spec: TransferabilitySpec, payload: dict[str, Any]) -> dict[
     }
 
 
-def _measured(dataset: DatasetRef, batch_size: int) -> dict[str, Any]:
-    return {"dataset": _identity(dataset_of(dataset.name, dataset.split)), "batch_size": batch_size}
+def _measured_on(spec: EvaluationSpec | TransferabilitySpec, shard: ShardJob) -> dict[str, Any]:
+    return {"dataset": _dataset(shard).identity(spec.dataset.split), "batch_size": _batch_size(spec)}
 
 
-def _identity(dataset: Dataset) -> str:
-    return f"{dataset.name}/{dataset.version}/{dataset.split}"
+def _dataset(shard: ShardJob) -> DatasetRecord:
+    assert shard.dataset is not None
+    return shard.dataset
 
 
 def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
@@ -119,7 +121,7 @@ def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -
     """
     match shard.payload["kind"]:
         case "model_check":
-            return _check_model(model_of(shard.model, blobs))
+            return check_model(shard, blobs, check)
         case "calibration":
             return _calibrate(shard, blobs, check)
         case "probe":
@@ -130,34 +132,17 @@ def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -
             return _evaluate(shard, blobs, check)
 
 
-def _check_model(model: TreeModel) -> ShardOutput:
-    """A model that loads is run once, so that one which cannot be run is rejected before any job trusts it."""
-    with torch.no_grad():
-        predictions = model(torch.full((1, 3, TRIAL_SIDE, TRIAL_SIDE), 0.5, device=device()))
-    broken = [name for name, value in predictions.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise BrokenModelError(f"on a grey image the model predicts NaN or infinity for {', '.join(broken)}")
-    facts = {
-        "output_shapes": {name: list(value.shape[1:]) for name, value in predictions.items()},
-        "backbone_parameters": sum(parameter.numel() for parameter in model.stages.parameters()),
-    }
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    blob = json.dumps({"parameters": parameters, "facts": facts}, sort_keys=True).encode()
-    return ShardOutput(blob, 0, {})
-
-
 def _evaluate(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
     spec = EvaluationSpec.model_validate(shard.spec)
-    dataset, model = dataset_of(spec.dataset.name, spec.dataset.split), model_of(shard.model, blobs)
-    attack = _attack(spec, shard.payload)
+    model, attack = model_of(shard.model, blobs), _attack(spec, shard.payload)
     statistics, cost = evaluate_shard(
         model,
-        dataset,
+        dataset_of(_dataset(shard), spec.dataset.split, shard.job_id),
         range(shard.payload["start"], shard.payload["stop"]),
         attack,
-        tasks=model.tasks,
+        tasks=_dataset(shard).measured(model.tasks),
         batch_size=_batch_size(spec),
-        prepared=None if attack is None else _prepared(shard.model, spec, blobs, dataset),
+        prepared=None if attack is None else _prepared(shard.model, spec, blobs, _dataset(shard)),
         found=Found.from_bytes(shard.read_input()) if shard.input_key is not None else None,
         previews=spec.previews,
         check=check,
@@ -167,16 +152,20 @@ def _evaluate(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> S
 
 def _calibrate(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
     spec = EvaluationSpec.model_validate(shard.spec)
-    attack, model, dataset = _attack(spec, shard.payload), model_of(shard.model, blobs), _calibration(spec)
+    attack, model, split = (
+        _attack(spec, shard.payload),
+        model_of(shard.model, blobs),
+        _calibration_split(spec, shard),
+    )
     assert attack is not None
     found, cost = search(
         model,
-        dataset,
+        dataset_of(_dataset(shard), split, shard.job_id),
         attack,
-        tasks=model.tasks,
+        tasks=_dataset(shard).measured(model.tasks),
         evaluated=spec.dataset.samples,
         batch_size=_batch_size(spec),
-        prepared=_prepared(shard.model, spec, blobs, dataset),
+        prepared=_prepared(shard.model, spec, blobs, _dataset(shard), split=split),
         check=check,
     )
     return ShardOutput(found.to_bytes(), found.samples, cost_json(cost))
@@ -184,13 +173,13 @@ def _calibrate(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> 
 
 def _probe(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
     spec = EvaluationSpec.model_validate(shard.spec)
-    dataset, model = dataset_of(spec.dataset.name, spec.dataset.split), model_of(shard.model, blobs)
+    model = model_of(shard.model, blobs)
     found = probe(
         model,
-        dataset,
+        dataset_of(_dataset(shard), spec.dataset.split, shard.job_id),
         spec.attacks,
-        tasks=model.tasks,
-        prepared=_prepared(shard.model, spec, blobs, dataset),
+        tasks=_dataset(shard).measured(model.tasks),
+        prepared=_prepared(shard.model, spec, blobs, _dataset(shard)),
         samples=min(PROBE_SAMPLES, spec.dataset.samples),
         check=check,
     )
@@ -202,14 +191,14 @@ def _probe(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> Shar
 
 def _transfer(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
     spec = TransferabilitySpec.model_validate(shard.spec)
-    dataset, record = dataset_of(spec.dataset.name, spec.dataset.split), shard.models[shard.payload["model"]]
-    source, task = model_of(record, blobs), shard.payload["task"]
+    record, task = shard.models[shard.payload["model"]], shard.payload["task"]
+    source, dataset = model_of(record, blobs), dataset_of(_dataset(shard), spec.dataset.split, shard.job_id)
     plan = Plan(
         source=source,
         scored=(source,) if task is None else tuple(model_of(model, blobs) for model in shard.models),
         attack=None if task is None else spec.attack_on(task),
-        tasks=source.tasks,
-        prepared=None if task is None else _prepared(record, spec, blobs, dataset),
+        tasks=_dataset(shard).measured(source.tasks),
+        prepared=None if task is None else _prepared(record, spec, blobs, _dataset(shard)),
         rounded=False,
     )
     samples = range(shard.payload["start"], shard.payload["stop"])
@@ -218,24 +207,23 @@ def _transfer(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> S
 
 
 def assemble(
-    spec: dict[str, Any], models: Sequence[ModelRecord], outputs: Sequence[ShardOutputRef]
+    spec: dict[str, Any],
+    models: Sequence[ModelRecord],
+    outputs: Sequence[ShardOutputRef],
+    *,
+    dataset: DatasetRecord,
 ) -> Assembled:
     """What a job has found, from its shards' outputs."""
     if spec["kind"] == "transferability":
         transfer = TransferabilitySpec.model_validate(spec)
-        return assemble_transferability(transfer, models, outputs, dataset=_evaluated(transfer))
-    evaluation = EvaluationSpec.model_validate(spec)
-    return assemble_evaluation(evaluation, models[0], outputs, dataset=_evaluated(evaluation))
+        return assemble_transferability(transfer, models, outputs, dataset=dataset)
+    return assemble_evaluation(EvaluationSpec.model_validate(spec), models[0], outputs, dataset=dataset)
 
 
-def _evaluated(spec: EvaluationSpec | TransferabilitySpec) -> str:
-    return _identity(dataset_of(spec.dataset.name, spec.dataset.split))
-
-
-def _calibration(spec: EvaluationSpec) -> Dataset:
-    split = calibration_split(spec.dataset)
+def _calibration_split(spec: EvaluationSpec, shard: ShardJob) -> str:
+    split = calibration_split(spec.dataset, _dataset(shard).splits)
     assert split is not None
-    return dataset_of(spec.dataset.name, split)
+    return split
 
 
 def _attack(spec: EvaluationSpec, payload: dict[str, Any]) -> AttackSpec | None:
@@ -243,9 +231,16 @@ def _attack(spec: EvaluationSpec, payload: dict[str, Any]) -> AttackSpec | None:
 
 
 def _prepared(
-    record: ModelRecord, spec: EvaluationSpec | TransferabilitySpec, blobs: BlobStore, dataset: Dataset
+    record: ModelRecord,
+    spec: EvaluationSpec | TransferabilitySpec,
+    blobs: BlobStore,
+    dataset: DatasetRecord,
+    *,
+    split: str | None = None,
 ) -> Prepared:
-    return prepared_of(record, blobs, dataset, spec.precision, batch_size=_batch_size(spec))
+    return prepared_of(
+        record, blobs, dataset, split or spec.dataset.split, spec.precision, batch_size=_batch_size(spec)
+    )
 
 
 def _batch_size(spec: EvaluationSpec | TransferabilitySpec) -> int:

@@ -3,12 +3,14 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from core.jobs.leases import Claim, LeaseState, renew
+from core.jobs.leases import LeaseState
 from core.store.database import Database
 from worker.contract import StopRequested
 
@@ -16,14 +18,23 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Renews the lease every `interval` seconds within its `with` block.
+    """Calls `renew` every `interval` seconds within its `with` block; `what` it keeps is named in the log.
 
     A lease that could not be renewed for its whole length counts as lost: another may have it.
     """
 
-    def __init__(self, database: Database, claim: Claim, *, interval: float, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        renew: Callable[[Session], LeaseState],
+        *,
+        what: str,
+        interval: float,
+        lease_seconds: float,
+    ) -> None:
         self._database = database
-        self._claim = claim
+        self._renew = renew
+        self._what = what
         self._interval = interval
         self._lease_seconds = lease_seconds
         self._done = threading.Event()
@@ -31,7 +42,7 @@ class Heartbeat:
         self.state: LeaseState = "held"
 
     def check(self) -> None:
-        """Return if the shard is still wanted.
+        """Return if the work is still wanted.
 
         Raises:
             StopRequested: it is not; `state` says why.
@@ -55,9 +66,9 @@ class Heartbeat:
             asked = time.monotonic()
             try:
                 with self._database.session() as session:
-                    self.state = renew(session, self._claim, self._lease_seconds)
+                    self.state = self._renew(session)
                 renewed = asked
             except SQLAlchemyError:
-                log.warning("could not renew the lease of shard %s", self._claim.shard_id, exc_info=True)
+                log.warning("could not renew the lease of %s", self._what, exc_info=True)
                 if time.monotonic() - renewed > self._lease_seconds:
                     self.state = "lost"

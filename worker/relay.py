@@ -1,4 +1,4 @@
-"""The relay: rings the bells of the outbox at the broker, and now and then runs the reaper."""
+"""The relay: rings the bells of the outbox at the broker, and now and then runs the reaper and the sweeper."""
 
 import logging
 import signal
@@ -17,8 +17,9 @@ from core.jobs import outbox
 from core.jobs.reaper import reap
 from core.settings import Settings
 from core.store.database import Database
+from core.store.sweeping import Sweeper
 from core.store.tables import Outbox
-from worker.app import FINALISE_TASK, ORDINARY, SHARD_TASK, URGENT, app
+from worker.app import FINALISE_TASK, PRIORITIES, SHARD_TASK, app
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Relay:
         self._settings = settings
         self._celery = celery
         self._database = Database(settings.database_url, pool_size=1)
+        self._sweeper = Sweeper.of(settings, self._database)
         self._stopping = threading.Event()
         self._broker_down = False
         self._pause = POLL_SECONDS
@@ -60,6 +62,7 @@ class Relay:
             listener.execute(f"LISTEN {outbox.OUTBOX_CHANNEL}")
             while not self._stopping.is_set():
                 self.reap_if_due()
+                self._sweeper.sweep_if_due()
                 if self.publish():
                     continue
                 if self._broker_down:
@@ -80,9 +83,11 @@ class Relay:
         sent: list[int] = []
         for row in rows:
             try:
-                priority = URGENT if row.urgent else ORDINARY
                 self._celery.send_task(
-                    TASKS[row.topic], args=[str(row.subject)], priority=priority, retry=False
+                    TASKS[row.topic],
+                    args=[str(row.subject)],
+                    priority=PRIORITIES[row.urgency],
+                    retry=False,
                 )
             except (BrokerError, OSError) as error:
                 self._note_broker(down=True, error=error)

@@ -1,21 +1,27 @@
 """What a pool process keeps between shards: models as given, models prepared for attack, opened data sets."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import torch
 
 from core.data import Dataset, open_dataset
+from core.data.folders import open_folder
+from core.data.folders.errors import DatasetChangedError
 from core.models import TreeModel, load_checkpoint
 from core.models.prepare import Prepared, prepare
 from core.settings import Settings
-from core.specs.documents import ModelManifest
+from core.specs.manifests import manifest_of
 from core.specs.precision import Precision
 from core.store.blobs import BlobNotFoundError, BlobStore
-from worker.contract import ModelRecord
+from worker.contract import DatasetRecord, ModelRecord
+from worker.locations import is_remote
+from worker.mirror import mirrored
 
 MODELS_KEPT = 4
 DATASETS_KEPT = 4
@@ -33,29 +39,65 @@ def model_of(record: ModelRecord, blobs: BlobStore) -> TreeModel:
         BlobNotFoundError: its checkpoint is not in the store any more.
         CheckpointError: it cannot be read.
     """
-    return _model(_weights(record, blobs), _canonical(record.manifest))
+    return _model(blobs, record.sha256, _canonical(record.manifest))
 
 
 def prepared_of(
-    record: ModelRecord, blobs: BlobStore, dataset: Dataset, precision: Precision, *, batch_size: int
+    record: ModelRecord,
+    blobs: BlobStore,
+    dataset: DatasetRecord,
+    split: str,
+    precision: Precision,
+    *,
+    batch_size: int,
 ) -> Prepared:
     """A registered model made ready for being attacked on batches of a data set, and checked on the first of them."""
     manifest = _canonical(record.manifest)
-    return _prepared(_weights(record, blobs), manifest, dataset.name, dataset.split, precision, batch_size)
+    return _prepared(blobs, record.sha256, manifest, dataset, split, precision, batch_size)
+
+
+def dataset_of(record: DatasetRecord, split: str, job: UUID) -> Dataset:
+    """An opened split of a data set. Each job has the files of a registered one looked through anew.
+
+    Raises:
+        DatasetChangedError: it is of another version than the job keeps to.
+        InvalidError: it cannot be read; see `core.data.folders`.
+    """
+    dataset = _dataset(record, split, None if record.format is None else job)
+    if record.format is None and dataset.version != record.version:
+        raise DatasetChangedError(
+            f"the job keeps to {record.name} {record.version}; this worker has {dataset.version}"
+        )
+    return dataset
 
 
 @lru_cache(maxsize=DATASETS_KEPT)
-def dataset_of(name: str, split: str) -> Dataset:
-    """An opened data set."""
-    return open_dataset(name, split, cache=Settings().cache)
+def _dataset(record: DatasetRecord, split: str, job: UUID | None) -> Dataset:
+    del job  # only keeps what was opened for one job from another
+    cache = Settings().cache
+    if record.format is None:
+        return open_dataset(record.name, split, cache=cache)
+    if not is_remote(record.location):
+        return _opened(record, record.location, split)
+    try:
+        return _opened(record, mirrored(record.location, cache=cache), split)
+    except DatasetChangedError:  # this machine's copy may be of a version before
+        return _opened(record, mirrored(record.location, cache=cache, refresh=True), split)
 
 
-def _weights(record: ModelRecord, blobs: BlobStore) -> Path:
-    if not blobs.exists(record.sha256):
-        raise BlobNotFoundError(
-            f"the checkpoint {record.sha256} is not in the store any more; upload it again"
-        )
-    return blobs.path(record.sha256)
+def _opened(record: DatasetRecord, folder: str | Path, split: str) -> Dataset:
+    assert record.format is not None
+    return open_folder(
+        record.format,
+        folder,
+        split,
+        cache=Settings().cache,
+        size=record.size,
+        on_bad=record.on_bad,
+        threads=Settings().threads,
+        version=record.fingerprint,
+        name=record.name,
+    )
 
 
 def _canonical(manifest: Mapping[str, Any]) -> str:
@@ -63,21 +105,36 @@ def _canonical(manifest: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=MODELS_KEPT)
-def _model(path: Path, manifest_json: str) -> TreeModel:
-    manifest = ModelManifest.model_validate_json(manifest_json)
-    model = load_checkpoint(
-        path,
-        backbone=manifest.backbone,
-        layout=manifest.tree,
-        tasks=manifest.task_list,
-        preprocessing=manifest.preprocessing,
-    )
+def _model(blobs: BlobStore, sha256: str, manifest_json: str) -> TreeModel:
+    manifest = manifest_of(json.loads(manifest_json))
+    with _checkpoint(blobs, sha256) as path:
+        model = load_checkpoint(
+            path,
+            backbone=manifest.backbone,
+            layout=manifest.tree,
+            tasks=manifest.task_list,
+            preprocessing=manifest.preprocessing,
+        )
     return model.to(device())
+
+
+@contextmanager
+def _checkpoint(blobs: BlobStore, sha256: str) -> Iterator[Path]:
+    if not blobs.exists(sha256):
+        raise BlobNotFoundError(f"the checkpoint {sha256} is not in the store any more; upload it again")
+    with blobs.local(sha256) as path:
+        yield path
 
 
 @lru_cache(maxsize=MODELS_KEPT)
 def _prepared(
-    path: Path, manifest_json: str, dataset: str, split: str, precision: Precision, batch_size: int
+    blobs: BlobStore,
+    sha256: str,
+    manifest_json: str,
+    dataset: DatasetRecord,
+    split: str,
+    precision: Precision,
+    batch_size: int,
 ) -> Prepared:
-    example = dataset_of(dataset, split).batch(range(batch_size)).images.to(device())
-    return prepare(_model(path, manifest_json), example, precision=precision)
+    example = _dataset(dataset, split, None).batch(range(batch_size)).images.to(device())
+    return prepare(_model(blobs, sha256, manifest_json), example, precision=precision)

@@ -6,11 +6,11 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -19,16 +19,26 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.errors import WindthrowError
-from core.jobs.finalise import abandon_finalise, begin_finalise, complete, complete_model_check
-from core.jobs.leases import Claim, claim, fail, find_result, finish, release
-from core.jobs.progress import fail_job
+from core.jobs.finalise import (
+    Finalisation,
+    abandon_finalise,
+    begin_finalise,
+    complete,
+    complete_model_check,
+    fail_finalise,
+    renew_finalise,
+)
+from core.jobs.leases import Claim, LeaseState, claim, fail, find_result, finish, release, renew
 from core.settings import Settings
-from core.store.blobs import BlobStore
+from core.store import registered
+from core.store.blobs import BlobStore, BlobStoreUnavailableError, open_blobs
 from core.store.database import Database
-from core.store.tables import Job, Model, Shard, ShardResult
-from worker.app import FINALISE_TASK, SHARD_TASK, app
+from core.store.tables import Job, Model
+from core.tasks import Task
+from worker.app import FINALISE_SECONDS, FINALISE_TASK, SHARD_TASK, app
 from worker.contract import (
     Assembled,
+    DatasetRecord,
     Execution,
     ModelRecord,
     ShardJob,
@@ -61,7 +71,7 @@ def workplace() -> Workplace:
     return Workplace(
         settings=settings,
         database=Database(settings.database_url, pool_size=2),
-        blobs=BlobStore(settings.blob_dir),
+        blobs=open_blobs(settings),
         execution=cast(Execution, importlib.import_module(settings.execution_module)),
         name=f"{socket.gethostname()}:{os.getpid()}",
     )
@@ -83,10 +93,11 @@ def run_shard(shard_id: str) -> None:
                     session, UUID(shard_id), worker=place.name, lease_seconds=place.settings.lease_seconds
                 )
                 models = () if claimed is None else _records(session, claimed.model_ids)
+                dataset = None if claimed is None else _dataset_record(session, claimed.spec)
             if claimed is None:
                 log.info("shard %s is not to be had", shard_id)
                 return
-            _work(place, claimed, _shard_job(claimed, models, place.blobs))
+            _work(place, claimed, _shard_job(place, claimed, models, dataset))
     except (SystemExit, KeyboardInterrupt):
         if claimed is not None:
             log.info("shard %s is given back", shard_id)
@@ -95,10 +106,10 @@ def run_shard(shard_id: str) -> None:
 
 
 def _work(place: Workplace, claimed: Claim, shard: ShardJob) -> None:
-    settings = place.settings
-    with Heartbeat(
-        place.database, claimed, interval=settings.heartbeat_seconds, lease_seconds=settings.lease_seconds
-    ) as heartbeat:
+    def beat(session: Session) -> LeaseState:
+        return renew(session, claimed, place.settings.lease_seconds)
+
+    with _heartbeat(place, beat, what=f"shard {claimed.shard_id}") as heartbeat:
         try:
             with exits_unmasked():
                 _compute(place, claimed, shard, heartbeat.check)
@@ -108,11 +119,22 @@ def _work(place: Workplace, claimed: Claim, shard: ShardJob) -> None:
         except WindthrowError as error:
             _fail(place, claimed, code=error.code, message=str(error), retry=False)
         except SoftTimeLimitExceeded:
-            message = f"a shard took longer than {settings.shard_soft_limit} s"
+            message = f"a shard took longer than {place.settings.shard_soft_limit} s"
             _fail(place, claimed, code="shard_timeout", message=message, retry=True)
         except Exception as error:
             log.exception("shard %s failed", claimed.shard_id)
             _fail(place, claimed, code="internal_error", message=describe(error), retry=True)
+
+
+def _heartbeat(place: Workplace, renew: Callable[[Session], LeaseState], *, what: str) -> Heartbeat:
+    settings = place.settings
+    return Heartbeat(
+        place.database,
+        renew,
+        what=what,
+        interval=settings.heartbeat_seconds,
+        lease_seconds=settings.lease_seconds,
+    )
 
 
 def _compute(place: Workplace, claimed: Claim, shard: ShardJob, check: Callable[[], None]) -> None:
@@ -123,11 +145,19 @@ def _compute(place: Workplace, claimed: Claim, shard: ShardJob, check: Callable[
         _finish(place, claimed, key, known.blob, ShardOutput(b"", known.samples, known.cost), reused=True)
         return
     output = place.execution.run_shard(shard, blobs=place.blobs, check=check)
-    _finish(place, claimed, key, place.blobs.put(output.blob), output, reused=False)
+    lost_blob = None if known is None else known.blob
+    _finish(place, claimed, key, place.blobs.put(output.blob), output, reused=False, lost_blob=lost_blob)
 
 
 def _finish(
-    place: Workplace, claimed: Claim, key: str, blob: str, output: ShardOutput, *, reused: bool
+    place: Workplace,
+    claimed: Claim,
+    key: str,
+    blob: str,
+    output: ShardOutput,
+    *,
+    reused: bool,
+    lost_blob: str | None = None,
 ) -> None:
     def write() -> bool:
         with place.database.session() as session:
@@ -140,6 +170,7 @@ def _finish(
                 cost=output.cost,
                 code_version=place.execution.code_version(),
                 reused=reused,
+                lost_blob=lost_blob,
             )
 
     if not patiently(write, seconds=place.settings.lease_seconds):
@@ -159,64 +190,94 @@ def _release(place: Workplace, claimed: Claim) -> None:
 
 @app.task(name=FINALISE_TASK)  # type: ignore[untyped-decorator]
 def finalise(job_id: str) -> None:
-    """Turn what a job's shards found into its results; asked to stop, leave that to another."""
-    place, job = workplace(), UUID(job_id)
-    found: list[tuple[Shard, ShardResult]] | None = None
+    """Turn what a job's shards found into its results under a heartbeat; asked to stop, leave that to another."""
+    place = workplace()
+    begun: Finalisation | None = None
     try:
         with exits_unmasked():
             with place.database.session() as session:
-                found = begin_finalise(session, job, max_attempts=place.settings.max_attempts)
-            if found is None:
+                begun = begin_finalise(
+                    session,
+                    UUID(job_id),
+                    lease_seconds=place.settings.lease_seconds,
+                    max_attempts=place.settings.max_attempts,
+                )
+            if begun is None:
                 log.info("job %s is not to be finalised", job_id)
                 return
-            _conclude(place, job, found)
+            conclude(place, begun)
     except (SystemExit, KeyboardInterrupt):
-        if found is not None:
-            with place.database.session() as session:
-                abandon_finalise(session, job)
+        if begun is not None:
+            log.info("job %s is left to another", job_id)
+            _abandon(place, begun)
         raise
 
 
-def _conclude(place: Workplace, job_id: UUID, found: list[tuple[Shard, ShardResult]]) -> None:
-    try:
-        with exits_unmasked():
-            _assemble(place, job_id, found)
-    except WindthrowError as error:
-        _fail_job(place, job_id, code=error.code, message=str(error))
-    except Exception as error:
-        log.exception("job %s could not be finalised", job_id)
-        _fail_job(place, job_id, code="internal_error", message=describe(error))
+def conclude(place: Workplace, begun: Finalisation) -> None:
+    """Finalise a job that is this worker's to finalise; it stops as soon as that is so no more."""
+
+    def beat(session: Session) -> LeaseState:
+        return renew_finalise(session, begun, place.settings.lease_seconds)
+
+    with _heartbeat(place, beat, what=f"the end of job {begun.job_id}") as heartbeat:
+        try:
+            with exits_unmasked():
+                _assemble(place, begun, heartbeat.check)
+        except StopRequested as stop:
+            log.info("job %s is not finalised here: %s", begun.job_id, stop)
+            _abandon(place, begun)
+        except BlobStoreUnavailableError as error:
+            log.warning("job %s waits for the store of its results: %s", begun.job_id, error)
+            _abandon(place, begun)
+        except WindthrowError as error:
+            _fail_job(place, begun, code=error.code, message=str(error))
+        except SoftTimeLimitExceeded:
+            message = f"putting the results together took longer than {FINALISE_SECONDS} s"
+            _fail_job(place, begun, code="finalise_timeout", message=message)
+        except Exception as error:
+            log.exception("job %s could not be finalised", begun.job_id)
+            _fail_job(place, begun, code="internal_error", message=describe(error))
 
 
-def _assemble(place: Workplace, job_id: UUID, found: list[tuple[Shard, ShardResult]]) -> None:
+def _assemble(place: Workplace, begun: Finalisation, check: Callable[[], None]) -> None:
+    def read(digest: str) -> bytes:
+        check()
+        return place.blobs.read(digest)
+
     with place.database.session() as session:
-        job = session.get_one(Job, job_id)
-        models = _records(session, job.model_ids)
+        job = session.get_one(Job, begun.job_id)
+        models, dataset = _records(session, job.model_ids), _dataset_record(session, job.spec)
     outputs = [
-        ShardOutputRef(shard.payload, result.cost, result.samples, partial(place.blobs.read, result.blob))
-        for shard, result in found
+        ShardOutputRef(shard.payload, result.cost, result.samples, partial(read, result.blob))
+        for shard, result in begun.found
     ]
     if job.kind == "model_check":
         report = json.loads(outputs[0].read())
-        parameters, facts = report["parameters"], report["facts"]
 
         def write() -> bool:
             with place.database.session() as session:
-                return complete_model_check(session, job_id, parameters=parameters, facts=facts)
+                return complete_model_check(session, begun, **report)
     else:
-        assembled = place.execution.assemble(job.spec, models, outputs)
+        assert dataset is not None
+        assembled = place.execution.assemble(job.spec, models, outputs, dataset=dataset)
         replicates = _keep_replicates(place.blobs, assembled)
 
         def write() -> bool:
             with place.database.session() as session:
-                return complete(session, job_id, assembled, replicates=replicates)
+                return complete(session, begun, assembled, replicates=replicates)
 
-    patiently(write, seconds=place.settings.lease_seconds)
+    if not patiently(write, seconds=place.settings.lease_seconds):
+        log.warning("job %s was finalised under a lost lease; its results are dropped", begun.job_id)
 
 
-def _fail_job(place: Workplace, job_id: UUID, *, code: str, message: str) -> None:
+def _fail_job(place: Workplace, begun: Finalisation, *, code: str, message: str) -> None:
     with place.database.session() as session:
-        fail_job(session, job_id, code=code, message=message)
+        fail_finalise(session, begun, code=code, message=message)
+
+
+def _abandon(place: Workplace, begun: Finalisation) -> None:
+    with place.database.session() as session:
+        abandon_finalise(session, begun)
 
 
 def _keep_replicates(blobs: BlobStore, assembled: Assembled) -> dict[int, str]:
@@ -224,7 +285,14 @@ def _keep_replicates(blobs: BlobStore, assembled: Assembled) -> dict[int, str]:
     return {row.ordinal: blobs.put(row.replicates) for row in assembled.rows if row.replicates is not None}
 
 
-def _shard_job(claimed: Claim, models: tuple[ModelRecord, ...], blobs: BlobStore) -> ShardJob:
+def _shard_job(
+    place: Workplace, claimed: Claim, models: tuple[ModelRecord, ...], dataset: DatasetRecord | None
+) -> ShardJob:
+    def fitting(tasks: Sequence[Task]) -> DatasetRecord | None:
+        with place.database.session() as session:
+            info = registered.fitting(session, tasks)
+            return None if info is None else _record(session, info.name, info.version)
+
     needed = claimed.input
     return ShardJob(
         job_id=claimed.job_id,
@@ -232,8 +300,36 @@ def _shard_job(claimed: Claim, models: tuple[ModelRecord, ...], blobs: BlobStore
         spec=claimed.spec,
         payload=claimed.payload,
         models=models,
+        dataset=dataset,
+        fitting=fitting,
         input_key=None if needed is None else needed.key,
-        read_input=_no_input if needed is None else partial(blobs.read, needed.blob),
+        read_input=_no_input if needed is None else partial(place.blobs.read, needed.blob),
+    )
+
+
+def _dataset_record(session: Session, spec: Mapping[str, Any]) -> DatasetRecord | None:
+    named = spec.get("dataset")
+    return None if named is None else _record(session, named["name"], named["version"])
+
+
+def _record(session: Session, name: str, version: str) -> DatasetRecord:
+    """A data set as a job keeps to it: also one that was retired since."""
+    row = registered.registration(session, name, version)
+    if row is None:
+        info = registered.find(session, name)  # that came along, whatever its version is by now
+        return DatasetRecord(name=name, version=version, tasks=info.tasks, splits=info.splits)
+    info, options = registered.described(row), row.options
+    size = options.get("size")
+    return DatasetRecord(
+        name=name,
+        version=version,
+        tasks=info.tasks,
+        splits=info.splits,
+        format=row.format,
+        location=row.location,
+        fingerprint=row.fingerprint,
+        size=None if size is None else (size[0], size[1]),
+        on_bad=options.get("on_bad", "error"),
     )
 
 
@@ -244,7 +340,14 @@ def _no_input() -> NoReturn:
 def _records(session: Session, ids: Sequence[UUID]) -> tuple[ModelRecord, ...]:
     found = {model.id: model for model in session.scalars(select(Model).where(Model.id.in_(ids)))}
     models = (found[model_id] for model_id in ids)
-    return tuple(ModelRecord(model.id, model.sha256, model.manifest) for model in models)
+    return tuple(
+        ModelRecord(
+            model.id,
+            model.weights or model.sha256,
+            model.declared if model.manifest is None else model.manifest,
+        )
+        for model in models
+    )
 
 
 def describe(error: BaseException) -> str:

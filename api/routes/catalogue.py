@@ -8,12 +8,14 @@ from pydantic import BaseModel, Field
 from api.auth import Reader
 from api.paging import Limit, Page
 from api.problems import at
+from api.state import Transaction
 from api.views.attacks import AttacksView
-from core.backbones import BACKBONES, ResidualBackbone, backbone
-from core.datasets import DATASETS
+from core.backbones import Backbone, HeadKind, PluggedBackbone, backbone, backbones, declaration_schema
+from core.datasets import DatasetInfo
 from core.errors import InvalidError
 from core.layouts import Layout, enumerate_layouts
-from core.tasks import PROFILES, Metric
+from core.store import registered
+from core.tasks import PROFILES, Metric, Task
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
 
@@ -26,10 +28,12 @@ class BackboneView(BaseModel):
     levels: int
     level_channels: list[int]
     output_stride: int
+    head: HeadKind
     parameters: int = Field(description="Of the whole backbone once, heads not counted.")
+    provider: str | None = Field(description="The installed package that adds it; null if it is built in.")
 
     @classmethod
-    def of(cls, backbone: ResidualBackbone) -> "BackboneView":
+    def of(cls, backbone: Backbone) -> "BackboneView":
         """Describe a backbone."""
         return cls(
             name=backbone.name,
@@ -37,7 +41,9 @@ class BackboneView(BaseModel):
             levels=backbone.levels,
             level_channels=list(backbone.level_channels),
             output_stride=backbone.output_stride,
+            head=backbone.head,
             parameters=sum(backbone.level_parameters("torch")),
+            provider=backbone.provider if isinstance(backbone, PluggedBackbone) else None,
         )
 
 
@@ -57,14 +63,14 @@ class LayoutView(BaseModel):
     )
 
     @classmethod
-    def of(cls, layout: Layout, backbone_name: str | None) -> "LayoutView":
+    def of(cls, layout: Layout, backbone: Backbone | None) -> "LayoutView":
         """Describe a layout."""
         return cls(
             index=layout.index,
             levels=layout.to_json(),
             sharing_level=layout.sharing_level,
             pair_sharing=layout.pair_sharing,
-            parameters=None if backbone_name is None else layout.parameter_count(backbone_name),
+            parameters=None if backbone is None else layout.parameter_count(backbone),
         )
 
 
@@ -79,7 +85,11 @@ class LayoutRequest(BaseModel):
 
     layout: Any = Field(examples=["all-shared", {"index": 14}])
     tasks: int = Field(default=3, ge=1, le=16)
-    backbone: str = "deeplab_resnet34"
+    backbone: Any = Field(
+        default="deeplab_resnet34",
+        description="A name or a declaration, as in a model's manifest.",
+        json_schema_extra={"anyOf": [{"type": "string"}, declaration_schema()]},
+    )
 
 
 class TaskView(BaseModel):
@@ -90,6 +100,19 @@ class TaskView(BaseModel):
     channels: int
     metrics: list[Metric]
     class_names: list[str]
+    loss: str
+
+    @classmethod
+    def of(cls, task: Task) -> "TaskView":
+        """Describe a task."""
+        return cls(
+            name=task.name,
+            kind=task.kind,
+            channels=task.channels,
+            metrics=list(task.reported),
+            class_names=list(task.class_names),
+            loss=task.measure,
+        )
 
 
 class ProfileView(BaseModel):
@@ -107,8 +130,22 @@ class DatasetView(BaseModel):
     title: str
     version: str
     profile: str
+    tasks: list[TaskView] = Field(description="What it has labels for.")
     splits: dict[str, int]
     image_shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, info: DatasetInfo) -> "DatasetView":
+        """Describe a data set."""
+        return cls(
+            name=info.name,
+            title=info.title,
+            version=info.version,
+            profile=info.profile,
+            tasks=list(map(TaskView.of, info.tasks)),
+            splits=info.splits,
+            image_shape=info.image_shape,
+        )
 
 
 BackboneName = Annotated[str | None, Query(description="Count this backbone's parameters.")]
@@ -116,8 +153,8 @@ BackboneName = Annotated[str | None, Query(description="Count this backbone's pa
 
 @router.get("/backbones")
 def list_backbones(_: Reader) -> list[BackboneView]:
-    """Every backbone."""
-    return [BackboneView.of(backbone) for backbone in BACKBONES.values()]
+    """Every backbone that has a name: the built-in ones, then those of installed packages."""
+    return [BackboneView.of(each) for each in backbones().values()]
 
 
 @router.get("/layouts")
@@ -130,10 +167,11 @@ def list_layouts(
     limit: Limit = 50,
 ) -> Page[LayoutView]:
     """The catalogue of layouts for a number of tasks and levels, in the order of their indices."""
-    if backbone_name is not None:
-        levels = backbone(backbone_name).levels
+    chosen = None if backbone_name is None else backbone(backbone_name)
+    if chosen is not None:
+        levels = chosen.levels
     catalogue = enumerate_layouts(tasks, levels)
-    items = [LayoutView.of(layout, backbone_name) for layout in catalogue[cursor : cursor + limit]]
+    items = [LayoutView.of(layout, chosen) for layout in catalogue[cursor : cursor + limit]]
     following = cursor + limit
     return Page(items=items, next_cursor=str(following) if following < len(catalogue) else None)
 
@@ -142,14 +180,14 @@ def list_layouts(
 def describe_layout(_: Reader, request: LayoutRequest) -> LayoutDetail:
     """Check a layout written in any accepted form, and describe it."""
     try:
-        levels = backbone(request.backbone).levels
+        chosen = backbone(request.backbone)
     except InvalidError as error:
         raise at(error, "backbone") from error
     try:
-        layout = Layout.parse(request.layout, tasks=request.tasks, levels=levels)
+        layout = Layout.parse(request.layout, tasks=request.tasks, levels=chosen.levels)
     except InvalidError as error:
         raise at(error, "layout") from error
-    view = LayoutView.of(layout, request.backbone)
+    view = LayoutView.of(layout, chosen)
     return LayoutDetail(**view.model_dump(), drawing=layout.drawing())
 
 
@@ -158,27 +196,16 @@ def list_profiles(_: Reader) -> list[ProfileView]:
     """Every profile with its tasks, their metrics and directions."""
     return [
         ProfileView(
-            name=profile.name,
-            title=profile.title,
-            tasks=[
-                TaskView(
-                    name=task.name,
-                    kind=task.kind,
-                    channels=task.channels,
-                    metrics=list(task.reported),
-                    class_names=list(task.class_names),
-                )
-                for task in profile.tasks
-            ],
+            name=profile.name, title=profile.title, tasks=[TaskView.of(task) for task in profile.tasks]
         )
         for profile in PROFILES.values()
     ]
 
 
 @router.get("/datasets")
-def list_datasets(_: Reader) -> list[DatasetView]:
-    """Every data set."""
-    return [DatasetView.model_validate(info, from_attributes=True) for info in DATASETS.values()]
+def list_datasets(session: Transaction, _: Reader) -> list[DatasetView]:
+    """Every data set: those that came along, then those that the operator registered, each in its newest version."""
+    return [DatasetView.of(info) for info in registered.offered(session)]
 
 
 @router.get("/attacks")

@@ -27,7 +27,8 @@ from core.jobs.cancel import cancel
 from core.jobs.errors import JobNotFoundError
 from core.jobs.states import JOB_FINAL, JobKind, JobState
 from core.jobs.submission import submit_job
-from core.specs.documents import Document, EvaluationSpec, TransferabilitySpec
+from core.specs.document import Document
+from core.specs.documents import EvaluationSpec, TransferabilitySpec
 from core.store.tables import Event, Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

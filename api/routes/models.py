@@ -17,10 +17,14 @@ from api.problems import FieldProblem, ProblemError, at
 from api.state import State, Transaction
 from api.text import Line
 from core.backbones import backbone
+from core.checkpoint_files import Format, recognise
 from core.checkpoints import CheckpointError, check_tensors, expected_tensors, read_header
+from core.datasets import DatasetInfo
+from core.errors import InvalidError
 from core.jobs.states import ModelState
 from core.jobs.submission import submit_model_check
-from core.specs.documents import ModelManifest
+from core.specs.manifests import ManifestHints, ModelManifest
+from core.store import registered
 from core.store.blobs import BlobStore
 from core.store.tables import Job, Model, Upload
 from core.store.types import uuid7
@@ -31,9 +35,16 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 class ModelRequest(BaseModel):
     """A checkpoint and what it is."""
 
-    upload: UUID = Field(description="A complete upload of a safetensors file.")
+    upload: UUID = Field(description="A complete upload of a checkpoint file.")
     name: Line | None = None
-    manifest: ModelManifest
+    manifest: ManifestHints = Field(
+        default=ManifestHints(),
+        description="All that makes the model beside its weights. What the file tells by itself may be left out.",
+    )
+    dataset: Line | None = Field(
+        default=None,
+        description="Where its clean metrics are tried; a data set with labels for its tasks unless said.",
+    )
 
 
 class ModelView(BaseModel):
@@ -42,7 +53,10 @@ class ModelView(BaseModel):
     id: UUID
     name: str | None
     sha256: str
-    manifest: dict[str, Any]
+    weights: str | None = Field(
+        description="Digest of the safetensors file that is used: the upload, or what it was converted to."
+    )
+    manifest: dict[str, Any] | None = Field(description="Null until the file was read, if it has to tell.")
     state: ModelState = Field(
         description="checking until a worker has read it, then ready, or rejected with a reason."
     )
@@ -58,19 +72,22 @@ class ModelView(BaseModel):
 def register(
     request: ModelRequest, state: State, session: Transaction, principal: Submitter, response: Response
 ) -> ModelView:
-    """Register a model. A foreign, truncated or mismatched file is refused at once; a worker reads the weights.
+    """Register a model. A file that cannot be read is refused at once; a worker reads and converts the weights.
 
     A model that was registered before is returned as it is; one that was rejected is checked again.
     """
     sha256 = _uploaded(session, request.upload)
-    manifest = request.manifest.resolved()
-    _check_header(state.blobs, sha256, manifest)
+    manifest = request.manifest.complete()
+    _check_file(state.blobs, sha256, manifest)
+    declared = request.manifest if manifest is None else manifest
+    dataset = None if request.dataset is None else _dataset(session, request.dataset)
     values = {
         "id": uuid7(),
         "name": request.name,
         "sha256": sha256,
-        "manifest": manifest.model_dump(mode="json"),
-        "manifest_digest": manifest.digest(),
+        "declared": declared.model_dump(mode="json"),
+        "manifest": None if manifest is None else manifest.model_dump(mode="json"),
+        "manifest_digest": declared.digest(),
         "state": "checking",
         "key_id": principal.key_id,
     }
@@ -79,11 +96,11 @@ def register(
     )
     model = session.scalar(statement.returning(Model))
     if model is None:
-        same = (Model.sha256 == sha256) & (Model.manifest_digest == manifest.digest())
+        same = (Model.sha256 == sha256) & (Model.manifest_digest == declared.digest())
         model = session.scalars(select(Model).where(same).with_for_update()).one()
         response.status_code = HTTPStatus.ACCEPTED if model.state == "rejected" else HTTPStatus.OK
     if response.status_code != HTTPStatus.OK:
-        submit_model_check(session, model)
+        submit_model_check(session, model, dataset=dataset)
     response.headers["Location"] = f"/v1/models/{model.id}"
     return _view(session, model)
 
@@ -124,11 +141,22 @@ def _uploaded(session: Session, upload_id: UUID) -> str:
     raise ProblemError(status, code, message, errors=errors)
 
 
-def _check_header(blobs: BlobStore, sha256: str, manifest: ModelManifest) -> None:
+def _dataset(session: Session, name: str) -> DatasetInfo:
     try:
-        tensors = read_header(blobs.path(sha256))
+        return registered.find(session, name)
+    except InvalidError as error:
+        raise at(InvalidError(str(error)), "dataset") from error
+
+
+def _check_file(blobs: BlobStore, sha256: str, manifest: ModelManifest | None) -> None:
+    """Look at what kind of file it is, and where all is known of the model at the tensors that it lists."""
+    try:
+        with blobs.open(sha256) as file:
+            tensors = read_header(file) if recognise(file) is Format.SAFETENSORS else None
     except CheckpointError as error:
         raise _checkpoint_problem(error, "upload") from error
+    if manifest is None or tensors is None:
+        return
     try:
         expected = expected_tensors(backbone(manifest.backbone), manifest.tree, manifest.task_list)
         check_tensors(tensors, expected)
@@ -152,6 +180,7 @@ def _view(session: Session, model: Model) -> ModelView:
         id=model.id,
         name=model.name,
         sha256=model.sha256,
+        weights=model.weights,
         manifest=model.manifest,
         state=model.state,
         reason=model.reason,

@@ -21,7 +21,7 @@ from api.views.evaluation import ResultsView
 from api.views.transferability import TransferabilityView
 from core.jobs.planning import CLEAN
 from core.jobs.states import SUBMITTED_KINDS, SubmittedKind
-from core.specs.documents import ModelManifest
+from core.specs.manifests import tasks_of
 from core.store.blobs import BlobStore
 from core.store.tables import Job, Model, Result, Shard, ShardResult
 
@@ -90,7 +90,8 @@ def finished_job(
 
 def _evaluation(session: Session, job: Job) -> ResultsView:
     model = session.get_one(Model, job.model_id)
-    tasks = ModelManifest.model_validate(model.manifest).task_list
+    assert model.manifest is not None
+    tasks = tasks_of(model.manifest)
     rows = session.scalars(select(Result).where(Result.job_id == job.id).order_by(Result.ordinal))
     return ResultsView.of(job, model, rows.all(), tasks)
 

@@ -1,20 +1,35 @@
-"""The end of a job: all shards are done, and what they found becomes its results, once."""
+"""The end of a job: all shards are done, and what they found becomes its results, once.
+
+A worker finalises under a lease that it renews while it works, and writes under the lease's token: one that was silent
+for too long finds that another has taken its place, and changes nothing.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.jobs import events
+from core.jobs.leases import LeaseState
 from core.jobs.progress import NOW, fail_locked_job, interval, lock_job, move_job
 from core.jobs.reliability import Flag, reliable
 from core.store.tables import Job, Model, Result, Shard, ShardResult
 
-FINALISE_SECONDS = 300
-"""One worker at a time finalises a job; after this many seconds another may try."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finalisation:
+    """A job that is this worker's to finalise until the lease ends.
+
+    Attributes:
+        found: its shards in order, with what they found.
+    """
+
+    job_id: UUID
+    token: UUID
+    found: Sequence[tuple[Shard, ShardResult]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +78,9 @@ class Assembled:
 
 
 def begin_finalise(
-    session: Session, job_id: UUID, *, max_attempts: int = 3
-) -> list[tuple[Shard, ShardResult]] | None:
-    """The shards in order with what they found, if this worker is to finalise the job now.
+    session: Session, job_id: UUID, *, lease_seconds: float, max_attempts: int
+) -> Finalisation | None:
+    """Take a job whose shards are all done, to finalise it.
 
     None when there is nothing to do: shards are missing, the job is over, or another worker is at it. A job
     whose finalisation was begun `max_attempts` times and never ended fails with code "worker_lost".
@@ -79,32 +94,62 @@ def begin_finalise(
         message = f"the worker was lost {max_attempts} times while it put the results together"
         fail_locked_job(session, job, error={"code": "worker_lost", "message": message})
         return None
+    token = uuid4()
     job.finalise_attempts += 1
-    job.finalising_until = NOW + interval(FINALISE_SECONDS)
+    job.finalising_token, job.finalising_until = token, NOW + interval(lease_seconds)
     statement = (
         select(Shard, ShardResult)
         .join(ShardResult, ShardResult.key == Shard.result_key)
         .where(Shard.job_id == job_id)
         .order_by(Shard.ordinal)
     )
-    return [(shard, result) for shard, result in session.execute(statement)]
+    found = [(shard, result) for shard, result in session.execute(statement)]
+    return Finalisation(job_id=job.id, token=token, found=found)
 
 
-def abandon_finalise(session: Session, job_id: UUID) -> None:
-    """Let another worker finalise the job: this one is asked to stop, and the attempt does not count."""
-    job = lock_job(session, job_id)
-    if job is not None and job.state == "running" and job.finalising_until is not None:
-        job.finalising_until = None
-        job.finalise_attempts -= 1
+def renew_finalise(session: Session, begun: Finalisation, lease_seconds: float) -> LeaseState:
+    """Extend the lease; "lost" when it is another's, or the job is over."""
+    held = session.scalar(
+        update(Job)
+        .where(Job.id == begun.job_id, Job.finalising_token == begun.token)
+        .values(finalising_until=NOW + interval(lease_seconds))
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    )
+    return "lost" if held is None else "held"
 
 
-def complete(session: Session, job_id: UUID, found: Assembled, *, replicates: Mapping[int, str]) -> bool:
-    """Write what a job found and end it; False if it is not running any more.
+def abandon_finalise(session: Session, begun: Finalisation) -> bool:
+    """Let another worker finalise the job: this one is asked to stop, and the attempt does not count.
+
+    False if the lease is no longer this worker's.
+    """
+    job = _held(session, begun)
+    if job is None:
+        return False
+    job.finalising_token = job.finalising_until = None
+    job.finalise_attempts -= 1
+    return True
+
+
+def fail_finalise(session: Session, begun: Finalisation, *, code: str, message: str) -> bool:
+    """End the job with an error; False if the lease is no longer this worker's."""
+    job = _held(session, begun)
+    if job is None:
+        return False
+    fail_locked_job(session, job, error={"code": code, "message": message})
+    return True
+
+
+def complete(
+    session: Session, begun: Finalisation, found: Assembled, *, replicates: Mapping[int, str]
+) -> bool:
+    """Write what the job found and end it; False, and nothing is written, if the lease is no longer this worker's.
 
     `replicates` are the digests of the rows' replicates in the blob store, by ordinal.
     """
-    job = lock_job(session, job_id)
-    if job is None or job.state != "running":
+    job = _held(session, begun)
+    if job is None:
         return False
     flags = [found.summary.get("flags", ()), *(row.flags for row in found.rows)]
     job.summary = {**found.summary, "reliable": reliable(*flags)}
@@ -130,17 +175,34 @@ def complete(session: Session, job_id: UUID, found: Assembled, *, replicates: Ma
 
 
 def complete_model_check(
-    session: Session, job_id: UUID, *, parameters: int, facts: Mapping[str, Any]
+    session: Session,
+    begun: Finalisation,
+    *,
+    parameters: int,
+    facts: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    weights: str,
 ) -> bool:
-    """End a model's check: the model is ready. False if the job is not running any more."""
-    job = lock_job(session, job_id)
-    if job is None or job.state != "running":
+    """End a model's check: the model is ready. False if the lease is no longer this worker's.
+
+    Args:
+        session: the transaction to do it in.
+        begun: whose model it is.
+        parameters: how many the model has.
+        facts: what else was found.
+        manifest: complete, whatever the user left to the file.
+        weights: digest of the safetensors file that is used from here on.
+    """
+    job = _held(session, begun)
+    if job is None:
         return False
     values = {
         "state": "ready",
         "reason": None,
         "parameters": parameters,
         "facts": dict(facts),
+        "manifest": dict(manifest),
+        "weights": weights,
         "checked_at": NOW,
     }
     session.execute(update(Model).where(Model.id == job.model_id).values(values))
@@ -148,7 +210,12 @@ def complete_model_check(
     return True
 
 
+def _held(session: Session, begun: Finalisation) -> Job | None:
+    """The job, locked, if the lease is still this worker's; a job that is over has none."""
+    job = lock_job(session, begun.job_id)
+    return None if job is None or job.finalising_token != begun.token else job
+
+
 def _succeed(session: Session, job: Job) -> None:
     move_job(job, "succeeded")
-    job.finalising_until = None
     events.record(session, job.id, "job.succeeded", {"shards_total": job.shards_total})

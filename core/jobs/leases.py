@@ -3,6 +3,7 @@
 A worker that was silent for too long holds a token that no row has any more: what it brings is dropped.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,8 +25,10 @@ from core.jobs.progress import (
     requeue_or_fail,
     settle_cancel,
 )
-from core.jobs.states import JOB_OPEN, shards_before
+from core.jobs.states import JOB_OPEN, Urgency, shards_before
 from core.store.tables import Job, Shard, ShardResult
+
+log = logging.getLogger(__name__)
 
 LeaseState = Literal["held", "cancelled", "lost"]
 
@@ -135,10 +138,13 @@ def finish(
     cost: Mapping[str, Any],
     code_version: str,
     reused: bool,
+    lost_blob: str | None = None,
 ) -> bool:
     """The shard succeeded; False, and nothing is written, if the lease is no longer this worker's.
 
     Shards that waited for this one are rung for; the last shard of a job rings for its finalisation.
+
+    A key that already has another blob keeps it, unless that is `lost_blob`: one that the store has no more.
     """
     job, shard = _held(session, claim)
     if job is None or shard is None:
@@ -150,7 +156,7 @@ def finish(
         "cost": dict(cost),
         "code_version": code_version,
     }
-    session.execute(insert(ShardResult).values(result).on_conflict_do_nothing())
+    _keep(session, result, lost_blob=lost_blob)
     shard.result_key, shard.reused, shard.error = result_key, reused, None
     move_shard(shard, "succeeded")
     _progress(session, job, shard)
@@ -197,6 +203,24 @@ def _held(session: Session, claim: Claim) -> tuple[Job | None, Shard | None]:
     return job, session.scalar(statement.execution_options(populate_existing=True))
 
 
+def _keep(session: Session, result: dict[str, Any], *, lost_blob: str | None) -> None:
+    """Store what a key gives. What it gave first stays: jobs that have ended and shards that waited have read it."""
+    session.execute(insert(ShardResult).values(result).on_conflict_do_nothing())
+    same_key = select(ShardResult).where(ShardResult.key == result["key"]).with_for_update(key_share=True)
+    stored = session.scalars(same_key.execution_options(populate_existing=True)).one()
+    if stored.blob == result["blob"]:
+        return
+    log.warning(
+        "result %s is not deterministic: blob %s is stored, blob %s was found",
+        stored.key,
+        stored.blob,
+        result["blob"],
+    )
+    if stored.blob == lost_blob:
+        for name, value in result.items():
+            setattr(stored, name, value)
+
+
 def _input(session: Session, job: Job, ordinal: int) -> Input:
     """What a shard that has succeeded found."""
     statement = (
@@ -210,7 +234,8 @@ def _input(session: Session, job: Job, ordinal: int) -> Input:
 def _ring_waiting(session: Session, shard: Shard) -> None:
     """Ring for the shards that wait for this one, as far as their job still wants them."""
     waiting = Shard.job_id == shard.job_id, Shard.after == shard.ordinal, Shard.state == "queued"
-    outbox.ring(session, "shard", session.scalars(select(Shard.id).where(*waiting)).all())
+    released = session.scalars(select(Shard.id).where(*waiting)).all()
+    outbox.ring(session, "shard", released, urgency=Urgency.RESUMED)
 
 
 def _progress(session: Session, job: Job, shard: Shard) -> None:
@@ -224,4 +249,4 @@ def _progress(session: Session, job: Job, shard: Shard) -> None:
     data = {"ordinal": shard.ordinal, "reused": shard.reused, **done, **work}
     events.record(session, job.id, "shard.succeeded", data)
     if job.shards_done == job.shards_total and not job.cancel_requested:
-        outbox.ring(session, "finalise", [job.id], urgent=True)
+        outbox.ring(session, "finalise", [job.id], urgency=Urgency.URGENT)

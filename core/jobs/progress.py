@@ -7,7 +7,14 @@ from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.jobs import events, outbox
-from core.jobs.states import JOB_TRANSITIONS, SHARD_TRANSITIONS, JobState, ShardState, shards_before
+from core.jobs.states import (
+    JOB_TRANSITIONS,
+    SHARD_TRANSITIONS,
+    JobState,
+    ShardState,
+    Urgency,
+    shards_before,
+)
 from core.store.tables import Job, Model, Shard
 
 NOW = func.clock_timestamp()
@@ -24,7 +31,7 @@ def lock_job(session: Session, job_id: UUID, *, skip_locked: bool = False) -> Jo
 
 
 def move_job(job: Job, state: JobState) -> None:
-    """Change the state of a locked job, and with it version and times."""
+    """Change the state of a locked job, and with it version and times; nobody finalises one that is over."""
     assert state in JOB_TRANSITIONS[_job_state(job)], f"no job goes from {job.state} to {state}"
     job.state = state
     job.version += 1
@@ -32,6 +39,7 @@ def move_job(job: Job, state: JobState) -> None:
         job.started_at = NOW
     else:
         job.finished_at = NOW
+        job.finalising_token = job.finalising_until = None
 
 
 def move_shard(shard: Shard, state: ShardState) -> None:
@@ -44,10 +52,10 @@ def move_shard(shard: Shard, state: ShardState) -> None:
 
 
 def requeue(session: Session, shard: Shard) -> None:
-    """Put a running shard back into the queue and ring its bell."""
+    """Put a running shard back into the queue and ring its bell: it has had its turn, and need not wait for another."""
     move_shard(shard, "queued")
     session.flush()
-    outbox.ring(session, "shard", [shard.id])
+    outbox.ring(session, "shard", [shard.id], urgency=Urgency.RESUMED)
 
 
 def requeue_or_fail(
@@ -84,15 +92,6 @@ def fail_locked_job(session: Session, job: Job, *, error: dict[str, Any]) -> Non
     cancel_queued(session, job)
     reject_model(session, job, error)
     events.record(session, job.id, "job.failed", {"error": error})
-
-
-def fail_job(session: Session, job_id: UUID, *, code: str, message: str) -> bool:
-    """End a job with an error, if it is still running."""
-    job = lock_job(session, job_id)
-    if job is None or job.state != "running":
-        return False
-    fail_locked_job(session, job, error={"code": code, "message": message})
-    return True
 
 
 def cancel_queued(session: Session, job: Job) -> None:

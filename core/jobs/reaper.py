@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, delete, exists, false, func, literal, or_, select, true, tuple_, update
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
 
 from core.jobs import outbox
 from core.jobs.progress import NOW, interval, lock_job, ready, requeue_or_fail
-from core.jobs.states import JOB_OPEN, Topic
+from core.jobs.states import JOB_OPEN, Topic, Urgency
 from core.store.tables import Job, Outbox, Shard
 
 MAX_DOUBLINGS = 10
@@ -58,11 +59,43 @@ def _expire(session: Session, *, max_attempts: int) -> int:
 
 
 def _ring_shards(session: Session, *, ring_after: float) -> int:
-    """Announce queued shards that are ready again, but only while no shard runs at all: a backlog is no loss."""
-    running = aliased(Shard)
+    """Announce queued shards that are ready again, if their messages must have been lost: a backlog is no loss."""
     queued = exists().where(Shard.id == Outbox.subject, Shard.state == "queued", ready())
-    idle = ~exists().where(running.state == "running")
-    return _ring_again(session, "shard", queued, idle, _overdue(ring_after))
+    lost = true() if _idle(session, ring_after) else _overtaken(session, ring_after)
+    return _ring_again(session, "shard", queued, lost, _overdue(ring_after))
+
+
+def _idle(session: Session, ring_after: float) -> bool:
+    """Whether no shard runs, and none was begun lately: between two shards a worker is not idle."""
+    running = exists().where(Shard.state == "running")
+    begun = exists().where(Shard.started_at > func.now() - interval(ring_after))
+    return not session.scalar(select(or_(running, begun)))
+
+
+def _overtaken(session: Session, ring_after: float) -> ColumnElement[bool]:
+    """Which bells were sent before another that is no more urgent, and whose shard was begun `ring_after` seconds ago.
+
+    The broker hands out equally urgent messages in the order in which they were sent. So by then a worker had been
+    handed theirs, and has had time to claim. A bell that was rung several times proves nothing: any of its messages
+    may have been the one that was answered. Relays that run side by side may order a batch otherwise; then bells of
+    that batch are rung twice, which is harmless.
+    """
+    answered = (
+        select(Outbox.urgency, Outbox.sent_at, Outbox.id)
+        .join(Shard, Shard.id == Outbox.subject)
+        .where(Outbox.topic == "shard", Outbox.attempts == 1, Outbox.sent_at.is_not(None))
+        .where(Shard.started_at > Outbox.created_at)
+        .where(Shard.started_at < func.now() - interval(ring_after))
+        .where(Shard.started_at > func.now() - interval(ring_after + FORGET_SECONDS))
+        .order_by(Outbox.urgency, Outbox.sent_at.desc(), Outbox.id.desc())
+        .ext(distinct_on(Outbox.urgency))
+    )
+    before = (
+        (Outbox.urgency <= bell.urgency)
+        & (tuple_(Outbox.sent_at, Outbox.id) < tuple_(literal(bell.sent_at), literal(bell.id)))
+        for bell in session.execute(answered)
+    )
+    return or_(false(), *before)
 
 
 def _ring_jobs(session: Session, *, ring_after: float) -> int:
@@ -80,7 +113,7 @@ def _ring_again(session: Session, topic: Topic, *conditions: ColumnElement[bool]
     rung = session.scalars(
         update(Outbox)
         .where(Outbox.topic == topic, *conditions)
-        .values(sent_at=None)
+        .values(sent_at=None, urgency=func.least(Outbox.urgency, Urgency.RESUMED))
         .returning(Outbox.id)
         .execution_options(synchronize_session=False)
     ).all()
@@ -97,9 +130,12 @@ def _overdue(ring_after: float) -> ColumnElement[bool]:
 
 
 def _forget(session: Session) -> None:
-    """Delete bells that have nothing left to announce."""
+    """Delete bells that have nothing left to announce, and say nothing any more about those sent before them."""
     shard_open = exists().where(Shard.id == Outbox.subject, Shard.state.in_(("queued", "running")))
+    shard_begun = exists().where(
+        Shard.id == Outbox.subject, Shard.started_at > func.now() - interval(FORGET_SECONDS)
+    )
     job_open = exists().where(Job.id == Outbox.subject, Job.state.in_(JOB_OPEN))
     old = Outbox.sent_at < NOW - interval(FORGET_SECONDS)
-    done = delete(Outbox).where(old, ~shard_open, ~job_open)
+    done = delete(Outbox).where(old, ~shard_open, ~shard_begun, ~job_open)
     session.execute(done.execution_options(synchronize_session=False))

@@ -1,5 +1,6 @@
 """The state machines of jobs and shards: the only transitions there are."""
 
+from enum import IntEnum
 from typing import Literal, get_args
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -7,7 +8,7 @@ ShardState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 SubmittedKind = Literal["evaluation", "transferability"]
 JobKind = Literal[SubmittedKind, "model_check"]
 ModelState = Literal["checking", "ready", "rejected"]
-UploadState = Literal["open", "complete", "failed"]
+UploadState = Literal["open", "complete"]
 Topic = Literal["shard", "finalise"]
 
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
@@ -17,6 +18,25 @@ JOB_KINDS: tuple[JobKind, ...] = get_args(JobKind)
 MODEL_STATES: tuple[ModelState, ...] = get_args(ModelState)
 UPLOAD_STATES: tuple[UploadState, ...] = get_args(UploadState)
 TOPICS: tuple[Topic, ...] = get_args(Topic)
+
+
+class Urgency(IntEnum):
+    """Which bell is answered first: the lowest, and among equals the one that was rung first.
+
+    So a job of hundreds of shards is worked off before the small one behind it: it was there first. What has resumed
+    overtakes only work that was submitted after its own job. It was released, or given back, by a shard that was
+    itself taken in its turn, and had it not waited it would have been done before all that was rung since.
+    """
+
+    URGENT = 0
+    """Seconds of work that somebody waits for: a job's end, a model's check."""
+
+    RESUMED = 1
+    """A shard that waited for another, was given back, or whose bell was lost: its age is its job's."""
+
+    ORDINARY = 2
+    """A shard of a job that was just submitted."""
+
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     "queued": frozenset({"running", "cancelled"}),

@@ -10,11 +10,15 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from core.datasets import DatasetInfo
+from core.errors import under
 from core.jobs import events, outbox
 from core.jobs.errors import ClientRefConflictError, JobTooLargeError, ModelNotFoundError, ModelNotReadyError
 from core.jobs.planning import ShardPlan, plan_evaluation, plan_transferability
-from core.jobs.states import JobKind
-from core.specs.documents import EvaluationSpec, ModelManifest, TransferabilitySpec
+from core.jobs.states import JobKind, Urgency
+from core.specs.documents import EvaluationSpec, TransferabilitySpec
+from core.specs.manifests import ModelManifest, manifest_of
+from core.store import registered
 from core.store.tables import Job, Model, Shard
 from core.store.types import uuid7
 
@@ -49,11 +53,14 @@ def submit_job(
         return existing
     named = _named_models(spec)
     manifests = [_ready(session, model_id, field) for field, model_id in named.items()]
+    with under("dataset"):
+        info = registered.find(session, spec.dataset.name, spec.dataset.version)
+        pinned = spec.model_copy(update={"dataset": spec.dataset.pinned(info)})
     return _queue(
         session,
-        _plan(spec, manifests, shard_samples),
+        _plan(pinned, manifests, info, shard_samples),
         kind=spec.kind,
-        spec=spec.model_dump(mode="json"),
+        spec=pinned.model_dump(mode="json"),
         spec_digest=digest,
         models=list(named.values()),
         key_id=key_id,
@@ -78,29 +85,40 @@ def _ready(session: Session, model_id: UUID, field: str) -> ModelManifest:
         raise ModelNotFoundError(model_id, field=field)
     if model.state != "ready":
         raise ModelNotReadyError(model.id, model.state, field=field)
-    return ModelManifest.model_validate(model.manifest)
+    with under(field):
+        return manifest_of(model.manifest)
 
 
-def _plan(spec: JobSpec, manifests: Sequence[ModelManifest], shard_samples: int) -> list[ShardPlan]:
+def _plan(
+    spec: JobSpec, manifests: Sequence[ModelManifest], info: DatasetInfo, shard_samples: int
+) -> list[ShardPlan]:
     """Check the spec against its models, and cut it."""
     samples, tasks = spec.dataset.samples, [task.name for task in manifests[0].task_list]
     match spec:
         case EvaluationSpec():
-            spec.check_model(manifests[0])
+            spec.check_model(manifests[0], info)
             return plan_evaluation(spec, samples=samples, shard_samples=shard_samples, tasks=len(tasks))
         case TransferabilitySpec():
-            spec.check_models(manifests)
+            spec.check_models(manifests, info)
             return plan_transferability(spec, samples=samples, shard_samples=shard_samples, tasks=tasks)
         case _:
             assert_never(spec)
 
 
-def submit_model_check(session: Session, model: Model) -> Job:
-    """Queue the job that reads a model's checkpoint; it ends with the model `ready` or `rejected`."""
+def submit_model_check(session: Session, model: Model, *, dataset: DatasetInfo | None = None) -> Job:
+    """Queue the job that reads a model's checkpoint; it ends with the model `ready` or `rejected`.
+
+    Args:
+        session: the transaction to do it in.
+        model: what to check.
+        dataset: where it is tried on; one with labels for its tasks unless said.
+    """
     model.state, model.reason, model.checked_at = "checking", None, None
     session.flush()
     kind: JobKind = "model_check"
-    spec = {"kind": kind, "model": str(model.id)}
+    spec: dict[str, Any] = {"kind": kind, "model": str(model.id)}
+    if dataset is not None:
+        spec["dataset"] = {"name": dataset.name, "version": dataset.version}
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
     plan = [ShardPlan(payload={"kind": kind}, work=1.0)]
     columns: dict[str, Any] = {"kind": kind, "spec": spec, "spec_digest": digest, "key_id": model.key_id}
@@ -154,7 +172,8 @@ def _queue_shards(session: Session, job: Job, plan: Sequence[ShardPlan]) -> None
     ]
     session.execute(insert(Shard), rows)
     ready = [row["id"] for row in rows if row["after"] is None]
-    outbox.ring(session, "shard", ready, urgent=job.kind == "model_check")
+    urgency = Urgency.URGENT if job.kind == "model_check" else Urgency.ORDINARY
+    outbox.ring(session, "shard", ready, urgency=urgency)
 
 
 def _attach(session: Session, client_ref: str, digest: str) -> Job | None:

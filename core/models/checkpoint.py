@@ -5,22 +5,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.checkpoints import (
-    CheckpointError,
-    ForeignCheckpointError,
-    check_tensors,
-    expected_tensors,
-    read_header,
-)
+from core.backbones import BackboneReference
+from core.checkpoint_files.errors import NonFiniteWeightsError
+from core.checkpoints import ForeignCheckpointError, check_tensors, expected_tensors, read_header
 from core.models.tree import TreeModel, build_model
 from core.specs.preprocessing import Preprocessing
 from core.tasks import Task
 
-
-class NonFiniteWeightsError(CheckpointError):
-    """The checkpoint holds NaN or infinite weights."""
-
-    code = "nonfinite_weights"
+__all__ = ["NonFiniteWeightsError", "load_checkpoint", "save_checkpoint", "weights_of"]
 
 
 def weights_of(model: TreeModel) -> dict[str, Tensor]:
@@ -42,7 +34,7 @@ def save_checkpoint(model: TreeModel, path: Path, *, dtype: torch.dtype = torch.
 def load_checkpoint(
     path: Path,
     *,
-    backbone: str,
+    backbone: BackboneReference,
     layout: object,
     tasks: tuple[Task, ...],
     preprocessing: Preprocessing | None = None,

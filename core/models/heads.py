@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.backbones import ResidualBackbone
+from core.backbones import Backbone
 from core.checkpoints import DEEPLAB_DILATIONS, DEEPLAB_HIDDEN, SAPLING_HIDDEN, SAPLING_POOL, SAPLING_UPSCALE
 from core.tasks import Task
 
 
-def head_module(backbone: ResidualBackbone, task: Task) -> nn.Module:
+def head_module(backbone: Backbone, task: Task) -> nn.Module:
     """The head of a task on a backbone."""
     if task.kind == "classification":
         return ClassificationHead(backbone.feature_channels, task.channels)

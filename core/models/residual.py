@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from core.backbones import IMAGE_CHANNELS, ResidualBackbone, ResidualBlock, Stem
 
 
-def level_module(backbone: ResidualBackbone, level: int) -> nn.Module:
+def residual_level(backbone: ResidualBackbone, level: int) -> nn.Module:
     """One instance of a level: features of the level above (images, for level 0) in, its own features out."""
     if level == 0:
         return StemModule(backbone.stem)

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.backbones import ResidualBackbone, backbone
+from core.backbones import Backbone, BackboneReference, backbone
 from core.errors import InvalidError
 from core.layouts import Layout
 from core.models.heads import head_module
-from core.models.residual import level_module
+from core.models.levels import level_module
 from core.specs.preprocessing import Preprocessing
 from core.tasks import Task
 
@@ -24,7 +24,7 @@ class TreeModel(nn.Module):
     """
 
     def __init__(
-        self, backbone: ResidualBackbone, layout: Layout, tasks: Sequence[Task], preprocessing: Preprocessing
+        self, backbone: Backbone, layout: Layout, tasks: Sequence[Task], preprocessing: Preprocessing
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -97,7 +97,7 @@ class Preprocess(nn.Module):
 
 
 def build_model(
-    name: str,
+    name: BackboneReference,
     layout: Any,
     tasks: Sequence[Task],
     *,
@@ -106,7 +106,7 @@ def build_model(
     """A model with random weights.
 
     Args:
-        name: of the backbone.
+        name: of the backbone, or a declaration: whatever `core.backbones.backbone` takes.
         layout: anything that `Layout.parse` takes.
         tasks: in the order that the layout numbers them.
         preprocessing: none unless said.

@@ -1,23 +1,20 @@
-"""What users send as JSON: model manifests and job specs, validated once for API, worker and library."""
+"""What users send as JSON: job specs, validated once for API, worker and library."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from core.backbones import backbone
-from core.datasets import DATASETS
-from core.errors import InvalidError
-from core.layouts import Layout
+from core.datasets import DatasetInfo
+from core.errors import InvalidError, under
 from core.specs.attack import AttackSpec, check_target
+from core.specs.document import Document
+from core.specs.manifests import ModelManifest
 from core.specs.objective import SINGLE
 from core.specs.precision import Precision
-from core.specs.preprocessing import Preprocessing
-from core.tasks import MetricRules, Task, profile
+from core.tasks import MetricRules
 
 MAX_ATTACKS = 1_000
 MAX_SAMPLES = 1_000_000
@@ -27,94 +24,37 @@ CALIBRATION_SPLITS = ("validation", "train", "test")
 """Where searches find samples that are not evaluated: the first of these that is another split."""
 
 
-class Document(BaseModel):
-    """A JSON document from outside: unknown fields are refused, NaN and Infinity are no numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def canonical(self) -> str:
-        """The document as canonical JSON: sorted keys, no spaces, defaults spelled out."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON, in hex."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()
-
-
-class ModelManifest(Document):
-    """Everything beside the weights that makes a model; the checkpoint's tensors are checked against it."""
-
-    backbone: str
-    layout: Any = Field(
-        description='JSON levels, {"index": 14}, "all-shared" or "independent"; tasks by number or name.'
-    )
-    profile: str = Field(description="The tasks and their order.")
-    tasks: tuple[str, ...] | None = Field(
-        default=None, description="A subset of the profile's tasks; all unless said."
-    )
-    preprocessing: Preprocessing = Preprocessing()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _at("backbone", backbone, self.backbone)
-        _at("profile", profile, self.profile)
-        _at("tasks", self._selected)
-        _at("layout", self._parsed)
-        return self
-
-    def _selected(self) -> tuple[Task, ...]:
-        whole = profile(self.profile)
-        if self.tasks is None:
-            return whole.tasks
-        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
-            raise InvalidError("tasks names each task once, and at least one")
-        return tuple(whole.task(name) for name in self.tasks)
-
-    def _parsed(self) -> Layout:
-        names = [task.name for task in self._selected()]
-        return Layout.parse(self.layout, tasks=names, levels=backbone(self.backbone).levels)
-
-    @property
-    def task_list(self) -> tuple[Task, ...]:
-        """The model's tasks, in the order that its layout numbers them."""
-        return self._selected()
-
-    @property
-    def tree(self) -> Layout:
-        """The layout, parsed."""
-        return self._parsed()
-
-    def resolved(self) -> "ModelManifest":
-        """The same manifest with layout and tasks written out in canonical form."""
-        return self.model_copy(
-            update={
-                "layout": self._parsed().canonical.to_json(),
-                "tasks": tuple(task.name for task in self._selected()),
-            }
-        )
-
-
 class DatasetRef(Document):
     """Samples to evaluate on: the first `limit` of a split."""
 
-    name: str
+    name: str = Field(min_length=1, max_length=200)
+    version: str | None = Field(
+        default=None,
+        max_length=200,
+        description="The newest unless said; a job keeps to the one it began with.",
+    )
     split: Literal["train", "validation", "test"] = "test"
     limit: int | None = Field(default=None, ge=1, le=MAX_SAMPLES)
 
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.name not in DATASETS:
-            raise InvalidError(f"no data set {self.name!r}; there are {', '.join(DATASETS)}", field="name")
-        if self.limit is not None and self.limit > DATASETS[self.name].splits[self.split]:
-            raise InvalidError(
-                f"{self.split} has {DATASETS[self.name].splits[self.split]} samples", field="limit"
-            )
-        return self
+    def pinned(self, info: DatasetInfo) -> "DatasetRef":
+        """The same samples with version and number spelled out.
+
+        Raises:
+            InvalidError: the data set has no such split, or fewer samples; `field` names the place.
+        """
+        there = info.splits.get(self.split, 0)
+        if not there:
+            have = ", ".join(name for name, count in info.splits.items() if count)
+            raise InvalidError(f"{self.name} has no split {self.split!r}; it has {have}", field="split")
+        if self.limit is not None and self.limit > there:
+            raise InvalidError(f"{self.split} has {there} samples", field="limit")
+        return self.model_copy(update={"version": info.version, "limit": self.limit or there})
 
     @property
     def samples(self) -> int:
-        """How many samples that is."""
-        return self.limit or DATASETS[self.name].splits[self.split]
+        """How many samples that is; only a pinned reference knows."""
+        assert self.limit is not None
+        return self.limit
 
 
 class _Measurement(Document):
@@ -152,16 +92,16 @@ class EvaluationSpec(_Measurement):
                 raise InvalidError(f"the same attack as number {first}", field=f"attacks.{position}")
         return self
 
-    def check_model(self, manifest: ModelManifest) -> None:
+    def check_model(self, manifest: ModelManifest, info: DatasetInfo) -> None:
         """Check that the model can be measured on the data set, and that it has every task that an attack names.
 
         Raises:
             InvalidError: it cannot, or has not; `field` names the place.
         """
-        _check_profile(manifest, self.dataset)
+        _check_measured(manifest, info)
         for position, attack in enumerate(self.attacks):
             _check_tasks(attack, manifest, field=f"attacks.{position}")
-        _check_calibration(self.attacks, self.dataset)
+        _check_calibration(self.attacks, self.dataset, info)
 
 
 class TransferabilitySpec(_Measurement):
@@ -192,7 +132,7 @@ class TransferabilitySpec(_Measurement):
         """The attack on one task."""
         return replace(self.attack, objective=SINGLE + task)
 
-    def check_models(self, manifests: Sequence[ModelManifest]) -> None:
+    def check_models(self, manifests: Sequence[ModelManifest], info: DatasetInfo) -> None:
         """Check that the models have the same tasks and can be measured on the data set.
 
         Raises:
@@ -200,7 +140,7 @@ class TransferabilitySpec(_Measurement):
         """
         first = [task.name for task in manifests[0].task_list]
         for position, manifest in enumerate(manifests):
-            _check_profile(manifest, self.dataset)
+            _check_measured(manifest, info)
             names = [task.name for task in manifest.task_list]
             if names != first:
                 raise InvalidError(
@@ -209,12 +149,9 @@ class TransferabilitySpec(_Measurement):
                 )
 
 
-def _check_profile(manifest: ModelManifest, dataset: DatasetRef) -> None:
-    wanted = DATASETS[dataset.name].profile
-    if manifest.profile != wanted:
-        raise InvalidError(
-            f"the model's profile is {manifest.profile!r}, the data set's {wanted!r}", field="dataset.name"
-        )
+def _check_measured(manifest: ModelManifest, info: DatasetInfo) -> None:
+    with under("dataset.name"):
+        info.measured(manifest.task_list)
 
 
 def _check_tasks(attack: AttackSpec, manifest: ModelManifest, *, field: str) -> None:
@@ -231,26 +168,16 @@ def _check_tasks(attack: AttackSpec, manifest: ModelManifest, *, field: str) -> 
             raise InvalidError(str(error), field=f"{field}.targets.{name}") from error
 
 
-def _check_calibration(attacks: Sequence[AttackSpec], dataset: DatasetRef) -> None:
+def _check_calibration(attacks: Sequence[AttackSpec], dataset: DatasetRef, info: DatasetInfo) -> None:
     """`auto_mta` searches on samples of another split: there must be one."""
     for position, attack in enumerate(attacks):
-        if attack.algorithm == "auto_mta" and calibration_split(dataset) is None:
+        if attack.algorithm == "auto_mta" and calibration_split(dataset, info.splits) is None:
             raise InvalidError(
                 f"auto_mta searches on samples that are not evaluated, and {dataset.name} has no other split",
                 field=f"attacks.{position}.algorithm",
             )
 
 
-def calibration_split(dataset: DatasetRef) -> str | None:
+def calibration_split(dataset: DatasetRef, splits: Mapping[str, int]) -> str | None:
     """The split that searches use when this one is evaluated; None if the data set has no other."""
-    splits = DATASETS[dataset.name].splits
     return next((name for name in CALIBRATION_SPLITS if name != dataset.split and splits.get(name)), None)
-
-
-def _at(field: str, check: Any, *arguments: Any) -> None:
-    """Run a check and let its error name the field."""
-    try:
-        check(*arguments)
-    except InvalidError as error:
-        path = f"{field}.{error.field}" if error.field else field
-        raise InvalidError(str(error), field=path) from error

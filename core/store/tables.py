@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    Integer,
     MetaData,
     Text,
     UniqueConstraint,
@@ -24,7 +25,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from core.jobs.states import JOB_KINDS, JOB_STATES, MODEL_STATES, SHARD_STATES, TOPICS, UPLOAD_STATES
+from core.jobs.states import (
+    JOB_KINDS,
+    JOB_STATES,
+    MODEL_STATES,
+    SHARD_STATES,
+    TOPICS,
+    UPLOAD_STATES,
+    Urgency,
+)
 from core.store.types import Json, uuid7
 
 NAMES = {
@@ -46,6 +55,7 @@ class Table(DeclarativeBase):
         datetime: DateTime(timezone=True),
         dict[str, Any]: Json,
         list[str]: ARRAY(Text),
+        list[int]: ARRAY(Integer),
         list[UUID]: ARRAY(Uuid),
         list[dict[str, Any]]: Json,
     }
@@ -85,12 +95,16 @@ class ApiKey(Table):
 
 
 class Upload(Table):
-    """A file on its way in; once complete its bytes are the blob of that digest. Sizes in bytes."""
+    """A file on its way in; once complete its bytes are the blob of that digest. Sizes in bytes.
+
+    `received` bytes of it are safe on disk, and `progressed_at` is when that last grew.
+    """
 
     __tablename__ = "uploads"
     __table_args__ = (
         _among("state", UPLOAD_STATES),
         CheckConstraint("received >= 0 AND received <= size", name="received"),
+        Index("ix_uploads_open", "key_id", postgresql_where=text("state = 'open'")),
     )
 
     id: Mapped[UUID] = _id()
@@ -100,12 +114,44 @@ class Upload(Table):
     state: Mapped[str] = mapped_column(default="open")
     name: Mapped[str | None]
     created_at: Mapped[datetime] = _created()
+    progressed_at: Mapped[datetime] = _created()
     completed_at: Mapped[datetime | None]
     key_id: Mapped[UUID | None] = _key()
 
 
+class Dataset(Table):
+    """A data set that an operator registered: a version of it is a row, and never changes but for being retired.
+
+    `fingerprint` is the version of its files, `version` names that and the options it is read with. `splits`
+    counts the samples.
+    """
+
+    __tablename__ = "datasets"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+
+    id: Mapped[UUID] = _id()
+    name: Mapped[str]
+    version: Mapped[str]
+    title: Mapped[str]
+    format: Mapped[str]
+    location: Mapped[str]
+    fingerprint: Mapped[str]
+    options: Mapped[dict[str, Any]]
+    profile: Mapped[str]
+    tasks: Mapped[list[dict[str, Any]]]
+    splits: Mapped[dict[str, Any]]
+    image_shape: Mapped[list[int]]
+    created_at: Mapped[datetime] = _created()
+    retired_at: Mapped[datetime | None]
+
+
 class Model(Table):
-    """A checkpoint bound to a manifest: `checking` until a worker has read it, then `ready` or `rejected`."""
+    """A checkpoint bound to a manifest: `checking` until a worker has read it, then `ready` or `rejected`.
+
+    `declared` is what the user said of it, and `manifest_digest` that one's digest; `manifest` is null until all of
+    it is known. `weights` is the digest of the safetensors file that is used: `sha256` itself, or what that was
+    converted to.
+    """
 
     __tablename__ = "models"
     __table_args__ = (_among("state", MODEL_STATES), UniqueConstraint("sha256", "manifest_digest"))
@@ -113,7 +159,9 @@ class Model(Table):
     id: Mapped[UUID] = _id()
     name: Mapped[str | None]
     sha256: Mapped[str]
-    manifest: Mapped[dict[str, Any]]
+    weights: Mapped[str | None]
+    declared: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    manifest: Mapped[dict[str, Any] | None] = mapped_column(Json)
     manifest_digest: Mapped[str]
     state: Mapped[str] = mapped_column(default="checking")
     reason: Mapped[dict[str, Any] | None]
@@ -139,6 +187,7 @@ class Job(Table):
         CheckConstraint("(state IN ('queued', 'running')) = (finished_at IS NULL)", name="finished"),
         CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
         CheckConstraint("model_ids[1] = model_id", name="models"),
+        CheckConstraint("(finalising_token IS NULL) = (finalising_until IS NULL)", name="finalising"),
         Index("ix_jobs_model_ids", "model_ids", postgresql_using="gin"),
         Index("ix_jobs_open", "state", postgresql_where=text("state IN ('queued', 'running')")),
     )
@@ -157,6 +206,7 @@ class Job(Table):
     work_total: Mapped[float]
     work_done: Mapped[float] = mapped_column(default=0.0)
     finalise_attempts: Mapped[int] = mapped_column(default=0)
+    finalising_token: Mapped[UUID | None]
     finalising_until: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(default=1)
     error: Mapped[dict[str, Any] | None]
@@ -186,6 +236,7 @@ class Shard(Table):
         Index("ix_shards_after", "job_id", "after", postgresql_where=text("after IS NOT NULL")),
         Index("ix_shards_lease_expires_at", "lease_expires_at", postgresql_where=text("state = 'running'")),
         Index("ix_shards_queued", "created_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_shards_started_at", "started_at"),
     )
 
     id: Mapped[UUID] = _id()
@@ -247,14 +298,15 @@ class Result(Table):
 class Outbox(Table):
     """A bell to ring at the broker: one per subject, unsent while `sent_at` is null. `attempts`: rings.
 
-    Urgent bells (finalising a job, checking a model) announce seconds of work that somebody waits for.
+    `created_at` is when its reason last came about, and `urgency` a `core.jobs.states.Urgency`.
     """
 
     __tablename__ = "outbox"
     __table_args__ = (
         _among("topic", TOPICS),
         UniqueConstraint("topic", "subject"),
-        Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+        CheckConstraint("urgency BETWEEN 0 AND 2", name="urgency"),
+        Index("ix_outbox_unsent", "urgency", "id", postgresql_where=text("sent_at IS NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -263,7 +315,7 @@ class Outbox(Table):
     created_at: Mapped[datetime] = _created()
     sent_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)
-    urgent: Mapped[bool] = mapped_column(default=False)
+    urgency: Mapped[int] = mapped_column(default=Urgency.ORDINARY)
 
 
 class Event(Table):

@@ -20,7 +20,7 @@ ATTACKS: list[Json] = [
     {"algorithm": "apgd", "objective": "gb_mta", "eps": 8, "steps": STEPS},
     {"algorithm": "sign_noise", "eps": 8},
 ]
-DEMO = DEMO_MODELS[-1]
+DEMO = DEMO_MODELS[0]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def shipped(caller: Caller) -> str:
 
 @pytest.fixture(scope="module")
 def job(caller: Caller, shipped: str) -> Json:
-    dataset = {"name": "digits", "limit": SAMPLES}
+    dataset = {"name": "scenes", "limit": SAMPLES}
     spec = caller.evaluation(shipped, dataset=dataset, attacks=ATTACKS, batch_size=8, health=True)
     return caller.service.follow(caller.service.submit(spec), lambda _: None)
 
@@ -45,7 +45,7 @@ def model() -> Iterator[TreeModel]:
     """The worker has one thread; so has this process here, so that the numbers agree to the last bit."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    tasks = profile("digits").tasks
+    tasks = profile("scenes").tasks
     yield load_checkpoint(DEMO.weights, backbone="sapling", layout=DEMO.manifest.tree, tasks=tasks)
     torch.set_num_threads(threads)
 
@@ -53,11 +53,11 @@ def model() -> Iterator[TreeModel]:
 def test_the_search_and_the_attacks_find_what_the_library_finds(results: Json, model: TreeModel) -> None:
     found = evaluate(
         model,
-        open_dataset("digits"),
+        open_dataset("scenes"),
         [AttackSpec(**attack) for attack in ATTACKS],
         limit=SAMPLES,
         batch_size=8,
-        calibration=open_dataset("digits", "validation"),
+        calibration=open_dataset("scenes", "validation"),
         health=False,
     )
     assert [entry["arp"] for entry in results["attacks"]] == list(found.arp.values())
@@ -90,7 +90,7 @@ def test_a_transferability_job_finds_what_the_library_finds(
     spec = {
         "kind": "transferability",
         "models": [shipped],
-        "dataset": {"name": "digits", "limit": SAMPLES},
+        "dataset": {"name": "scenes", "limit": SAMPLES},
         "attack": {"algorithm": "pgd", "eps": 8, "steps": 4},
         "batch_size": 8,
     }
@@ -98,7 +98,7 @@ def test_a_transferability_job_finds_what_the_library_finds(
     (pair,) = caller.service.results(job)["pairs"]
     attack = AttackSpec(algorithm="pgd", eps=8, steps=4)
     found = evaluate_transferability(
-        {"it": model}, open_dataset("digits"), attack, limit=SAMPLES, batch_size=8
+        {"it": model}, open_dataset("scenes"), attack, limit=SAMPLES, batch_size=8
     ).pairs["it", "it"]
     assert pair["matrix"] == found.matrix
     assert pair["transfer"] == found.values

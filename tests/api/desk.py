@@ -10,8 +10,8 @@ import numpy as np
 
 from core.intervals import Origin, Replicates, stored
 from core.jobs.finalise import Assembled, ResultRow, begin_finalise, complete
-from core.specs.documents import ModelManifest
-from core.store.blobs import BlobStore
+from core.specs.manifests import ModelManifest
+from core.store.blobs import FileBlobs
 from core.store.database import Database
 from core.store.tables import Job, Model
 from tests.core.jobs.steps import work_off
@@ -30,7 +30,7 @@ class Desk:
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
         self.database = Database(caller.stack.settings.database_url)
-        self.blobs = BlobStore(caller.stack.settings.blob_dir)
+        self.blobs = FileBlobs(caller.stack.settings.blob_dir)
 
     def model(self, state: str = "ready", **changes: Any) -> str:
         """A registered model."""
@@ -57,8 +57,9 @@ class Desk:
         work_off(self.database, row)
         kept = {row.ordinal: self.blobs.put(row.replicates) for row in rows if row.replicates is not None}
         with self.database.session() as session:
-            begin_finalise(session, job_id)
-            assert complete(session, job_id, Assembled(rows, summary or {}), replicates=kept)
+            begun = begin_finalise(session, job_id, lease_seconds=60, max_attempts=3)
+            assert begun is not None
+            assert complete(session, begun, Assembled(rows, summary or {}), replicates=kept)
         links: Json = job["links"]
         return links
 

@@ -31,7 +31,7 @@ def test_models_are_listed_newest_first_and_found_by_name(caller: Caller, ready_
 
 
 @pytest.mark.parametrize(
-    ("keep", "code"), [(3, "not_safetensors"), (100, "truncated_checkpoint"), (-1, "truncated_checkpoint")]
+    ("keep", "code"), [(3, "unknown_format"), (100, "truncated_checkpoint"), (-1, "truncated_checkpoint")]
 )
 def test_a_truncated_file_is_refused(caller: Caller, checkpoint: Path, keep: int, code: str) -> None:
     answer = caller.register(checkpoint.read_bytes()[:keep])
@@ -40,11 +40,18 @@ def test_a_truncated_file_is_refused(caller: Caller, checkpoint: Path, keep: int
     assert answer.json()["code"] == code
 
 
-@pytest.mark.parametrize("data", [b"PK\x03\x04" + b"\0" * 200, b"\x80\x02}q\x00." * 20, b"{}" * 40])
-def test_a_foreign_file_is_refused(caller: Caller, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"PK\x03\x04" + b"\0" * 200, "truncated_checkpoint"),
+        (b"\x80\x02}q\x00." * 20, "bare_pickle"),
+        (b"{}" * 40, "not_safetensors"),
+    ],
+)
+def test_a_foreign_file_is_refused(caller: Caller, data: bytes, code: str) -> None:
     answer = caller.register(data)
     assert answer.status_code == 422
-    assert answer.json()["code"] == "not_safetensors"
+    assert answer.json()["code"] == code
     assert pointers(answer) == ["#/upload"]
 
 

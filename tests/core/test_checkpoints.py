@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.backbones import backbone
+from core.backbones import BACKBONES, backbone
 from core.checkpoints import (
     MAX_DIMENSIONS,
     MAX_HEADER_BYTES,
@@ -266,7 +266,7 @@ def assert_expected(name: str, layout: Layout, profile_name: str) -> None:
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
-@given(st.sampled_from(enumerate_layouts(3, 5)), st.sampled_from(["sapling", "deeplab_resnet34"]))
+@given(st.sampled_from(enumerate_layouts(3, 5)), st.sampled_from(list(BACKBONES)))
 def test_the_expected_tensors_are_those_of_the_model(layout: Layout, name: str) -> None:
     assert_expected(name, layout, "nyuv2")
 
@@ -277,7 +277,7 @@ def test_the_expected_tensors_of_five_tasks_are_those_of_the_model(layout: Layou
     assert_expected("sapling", layout, "scenes")
 
 
-@pytest.mark.parametrize("name", ["sapling", "deeplab_resnet34"])
+@pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize(
     "layout", [Layout.all_shared(2), Layout.independent(2)], ids=["shared", "independent"]
 )

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from core.datasets import DATASETS
 from core.errors import InvalidError
 from core.specs import AttackSpec, AttackSpecError
 from core.specs.algorithms import DEFAULT_STEPS, METHODS
 from core.specs.attack_fields import FIELD_DOCS, MAX_EPS, MAX_L2_EPS, MAX_STEPS
-from core.specs.documents import DatasetRef, EvaluationSpec, ModelManifest, TransferabilitySpec
+from core.specs.documents import DatasetRef, EvaluationSpec, TransferabilitySpec
+from core.specs.manifests import ModelManifest
 from core.specs.objective import HOLD, TASK_WEIGHTS, parse_objective
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -453,7 +455,7 @@ def test_a_model_without_what_an_attack_names_is_refused_with_the_place(
 ) -> None:
     wanted = evaluation(spec(), spec(**changes))
     with pytest.raises(InvalidError) as caught:
-        wanted.check_model(SCENES)
+        wanted.check_model(SCENES, DATASETS["scenes"])
     assert caught.value.field == f"attacks.1.{field}"
 
 
@@ -466,7 +468,7 @@ def test_a_model_with_everything_that_the_attacks_name_is_taken() -> None:
         spec(objective="total", targets={"segmentation": "next"}),
         spec(objective="power", power=0.5, weights={"depth": 0}),
         noise(),
-    ).check_model(SCENES)
+    ).check_model(SCENES, DATASETS["scenes"])
 
 
 def test_the_same_attack_twice_is_refused_however_it_is_written() -> None:

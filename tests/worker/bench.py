@@ -11,7 +11,8 @@ from sqlalchemy import func, select
 
 from core.jobs.submission import submit_job
 from core.settings import Settings
-from core.specs.documents import EvaluationSpec, ModelManifest, TransferabilitySpec
+from core.specs.documents import EvaluationSpec, TransferabilitySpec
+from core.specs.manifests import ModelManifest
 from core.store.database import Database
 from core.store.tables import Job, Model, Outbox, Shard
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.settings import Settings
-from core.specs.documents import ModelManifest
+from core.specs.manifests import ModelManifest
 from tests.worker.bench import EXECUTION, Bench
 from worker.supervisor import Component, Stack
 

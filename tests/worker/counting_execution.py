@@ -11,8 +11,16 @@ from typing import Any
 
 from core.errors import WindthrowError
 from core.settings import Settings
-from core.store.blobs import BlobStore
-from worker.contract import Assembled, ModelRecord, ResultRow, ShardJob, ShardOutput, ShardOutputRef
+from core.store.blobs import BlobStore, FileBlobs
+from worker.contract import (
+    Assembled,
+    DatasetRecord,
+    ModelRecord,
+    ResultRow,
+    ShardJob,
+    ShardOutput,
+    ShardOutputRef,
+)
 
 
 class RefusedError(WindthrowError):
@@ -34,6 +42,7 @@ def code_version() -> str:
 
 
 def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
+    assert isinstance(blobs, FileBlobs)
     assert blobs.root.is_absolute()
     with (_place() / "runs").open("a") as runs:
         runs.write(result_key(shard) + "\n")
@@ -48,15 +57,21 @@ def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -
         check()
         threading.Event().wait(0.02)
     if shard.kind == "model_check":
-        return ShardOutput(json.dumps({"parameters": 7, "facts": {"nan_weights": 0}}).encode(), 0, {})
+        report = {"parameters": 7, "facts": {"nan_weights": 0}, "manifest": {}, "weights": shard.model.sha256}
+        return ShardOutput(json.dumps(report).encode(), 0, {})
     _check_input(shard)
     samples = shard.payload.get("stop", 0) - shard.payload.get("start", 0)
     return ShardOutput(json.dumps(shard.payload).encode(), samples, {"forward": samples})
 
 
 def assemble(
-    spec: dict[str, Any], models: Sequence[ModelRecord], outputs: Sequence[ShardOutputRef]
+    spec: dict[str, Any],
+    models: Sequence[ModelRecord],
+    outputs: Sequence[ShardOutputRef],
+    *,
+    dataset: DatasetRecord,
 ) -> Assembled:
+    assert (dataset.name, dataset.version) == (spec["dataset"]["name"], spec["dataset"]["version"])
     assert [str(model.id) for model in models] == spec.get("models", [spec.get("model")])
     for output in outputs:
         assert json.loads(output.read()) == output.payload

@@ -27,17 +27,19 @@ from core.evaluation.statistics import pack
 from core.intervals import LEVEL, Interval, Replicates
 from core.models.prepare import prepare
 from core.specs.attack import AttackSpec
-from core.specs.documents import EvaluationSpec, ModelManifest, TransferabilitySpec
+from core.specs.documents import EvaluationSpec, TransferabilitySpec
+from core.specs.manifests import ModelManifest
 from core.tasks import METRIC_VERSION
 from tests.core.synthetic import Reader, SyntheticDataset
 from worker.assembly import assemble_evaluation, assemble_transferability, cost_json
-from worker.contract import Assembled, ModelRecord, ShardOutputRef
+from worker.contract import Assembled, DatasetRecord, ModelRecord, ShardOutputRef
 
 MANIFEST = ModelManifest(
     backbone="sapling", layout="all-shared", profile="scenes", tasks=("normals", "depth", "edges")
 )
 TASKS = MANIFEST.task_list
 DATA = SyntheticDataset(TASKS, samples=12, side=8, eight_bit=True)
+RECORD = DatasetRecord(name="synthetic", version="1", tasks=TASKS, splits={"test": 12})
 CALIBRATION = SyntheticDataset(TASKS, samples=8, side=8, split="validation")
 IDS = [UUID(int=number) for number in (1, 2)]
 ATTACKS = [
@@ -132,7 +134,7 @@ def an_evaluation(*, health: Mapping[str, Any] | None = None, shard: int = SHARD
 
 
 def assembled(store: Store, attacks: Sequence[AttackSpec] = ATTACKS) -> Assembled:
-    return assemble_evaluation(spec(attacks), record(0), store.outputs, dataset="synthetic")
+    return assemble_evaluation(spec(attacks), record(0), store.outputs, dataset=RECORD)
 
 
 @cache
@@ -154,7 +156,7 @@ def directly() -> tuple[AttackResult, ...]:
         )
         tally.add(table, cost)
         clean = results[0] if results else None
-        results.append(tally.result(dataset="synthetic", clean=clean, rules="standard"))
+        results.append(tally.result(dataset=RECORD.identity("test"), clean=clean, rules="standard"))
     return tuple(results)
 
 
@@ -358,7 +360,7 @@ def a_transfer() -> Store:
 
 def transferred() -> Assembled:
     records = [record(0), record(1)]
-    return assemble_transferability(transfer_spec(), records, a_transfer().outputs, dataset="synthetic")
+    return assemble_transferability(transfer_spec(), records, a_transfer().outputs, dataset=RECORD)
 
 
 def test_a_transferability_job_finds_what_the_library_does() -> None:
@@ -409,7 +411,7 @@ def test_its_flags_name_the_model_and_the_attacked_task() -> None:
         plan = Plan(source=masked, scored=(masked,), attack=attack, tasks=TASKS, rounded=False)
         tables, cost = evaluate_plan(plan, DATA, range(12), batch_size=12)
         store.add({"kind": "transfer", "model": 0, "task": task, "start": 0, "stop": 12}, pack(tables), cost)
-    summary = assemble_transferability(written, [record(0)], store.outputs, dataset="synthetic").summary
+    summary = assemble_transferability(written, [record(0)], store.outputs, dataset=RECORD).summary
     zero = [flag for flag in summary["flags"] if flag["code"] == "zero_gradient"]
     assert [(flag["evidence"]["model"], flag["evidence"]["attacked"]) for flag in zero] == [
         (0, "normals"),

@@ -1,13 +1,20 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from celery import Celery
 
+from core.jobs import outbox
+from core.jobs.states import Urgency
 from core.settings import Settings
-from core.specs.documents import ModelManifest
+from core.specs.manifests import ModelManifest
+from core.store.database import Database
 from tests.worker.bench import Bench, until
+from worker.app import QUEUE, configure
 from worker.processes import Child, Warden
+from worker.relay import Relay
 from worker.servers import valkey
 from worker.supervisor import Stack
 
@@ -54,3 +61,24 @@ def test_a_stopped_relay_stops(quick: Settings, broker: tuple[Child, str], tmp_p
         relay.ask_to_stop()
         until(lambda: relay.poll() is not None, seconds=5)
         assert relay.poll() == 0
+
+
+def test_the_broker_hands_out_what_is_urgent_then_what_resumed_and_each_in_the_order_it_was_rung(
+    database: Database, broker: tuple[Child, str]
+) -> None:
+    settings = Settings(database_url=database.url, broker_url=broker[1])
+    rung = {urgency: [uuid4(), uuid4(), uuid4()] for urgency in Urgency}
+    with Celery(broker=settings.broker_url, set_as_current=False) as celery:
+        celery.conf.update(configure(settings))
+        relay = Relay(settings, celery)
+        for turn in range(3):
+            for urgency in reversed(Urgency):
+                with database.session() as session:
+                    outbox.ring(session, "shard", [rung[urgency][turn]], urgency=urgency)
+                relay.publish()
+        relay._database.dispose()
+        with celery.connection_for_read() as connection:
+            queue = connection.SimpleQueue(celery.amqp.queues[QUEUE])
+            handed_out = [queue.get(timeout=5).payload[0][0] for _ in range(9)]
+            queue.close()
+    assert handed_out == [str(subject) for urgency in Urgency for subject in rung[urgency]]

@@ -2,19 +2,32 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from core.jobs.cancel import cancel
+from core.jobs.finalise import Finalisation, begin_finalise, complete
+from core.jobs.states import Urgency
 from core.jobs.submission import submit_model_check
-from core.store.blobs import BlobStore
-from core.store.tables import Model, Result
+from core.settings import Settings
+from core.store.blobs import BlobStoreUnavailableError, FileBlobs
+from core.store.database import Database
+from core.store.tables import Job, Model, Result, ShardResult
+from tests.core.jobs.steps import begin, claim_one, finish_one, shards_of, state_of
 from tests.worker.bench import ROOT, Bench, until
-from worker.app import FINALISE_TASK, SHARD_TASK, URGENT, configure
+from tests.worker.counting_execution import RefusedError
+from worker.app import FINALISE_TASK, PRIORITIES, SHARD_TASK, configure
+from worker.contract import Assembled, Execution, ShardOutputRef, StopRequested
 from worker.supervisor import Stack
-from worker.tasks import exits_unmasked
+from worker.tasks import Workplace, conclude, exits_unmasked
 
 
 def test_a_job_runs_to_its_results(bench: Bench) -> None:
@@ -26,7 +39,7 @@ def test_a_job_runs_to_its_results(bench: Bench) -> None:
     assert [(row.ordinal, row.samples) for row in rows] == [(-1, 64), (0, 64)]
     assert rows[0].metrics == {"left": {"accuracy": None}}
     digests = [row.replicates for row in rows]
-    blobs = BlobStore(bench.settings.blob_dir)
+    blobs = FileBlobs(bench.settings.blob_dir)
     assert [blobs.read(digest or "") for digest in digests] == [b"replicates of -1", b"replicates of 0"]
     assert job.summary == {"reliable": True}
 
@@ -38,6 +51,18 @@ def test_work_that_was_done_before_is_not_done_again(bench: Bench) -> None:
     bench.wait(again, "succeeded")
     assert bench.runs() == before
     assert all(shard.reused for shard in bench.shards(again))
+
+
+def test_a_result_whose_blob_is_lost_is_replaced_by_what_is_found_then(bench: Bench) -> None:
+    first = bench.submit(eps=5)
+    bench.wait(first, "succeeded")
+    keys = {shard.result_key for shard in bench.shards(first)}
+    with bench.database.session() as session:
+        session.execute(update(ShardResult).where(ShardResult.key.in_(keys)).values(blob="f" * 64))
+    again = bench.submit(eps=5)
+    bench.wait(again, "succeeded")
+    assert {shard.result_key for shard in bench.shards(again)} == keys
+    assert not any(shard.reused for shard in bench.shards(again))
 
 
 def test_duplicate_messages_run_a_shard_once(bench: Bench, stack: Stack) -> None:
@@ -162,13 +187,28 @@ def test_shards_that_wait_run_after_the_other_and_are_handed_what_it_found(bench
         assert search.finished_at <= waited.started_at
 
 
+def test_shards_that_waited_overtake_the_jobs_that_were_submitted_meanwhile(bench: Bench) -> None:
+    bench.behave("block")
+    old = bench.submit(algorithm="auto_mta", limit=16)
+    until(lambda: [shard.state for shard in bench.shards(old)] == ["running", "running", "queued"])
+    later = [bench.submit() for _ in range(30)]
+    until(lambda: bench.unsent() == 0)
+    bench.behave("ok")
+    for job_id in (old, *later):
+        bench.wait(job_id, "succeeded", seconds=60)
+    begun = bench.shards(old)[-1].started_at
+    last = max(shard.started_at for job_id in later for shard in bench.shards(job_id) if shard.started_at)
+    assert begun is not None
+    assert begun < last
+
+
 def test_rogue_messages_about_shards_that_wait_start_nothing(bench: Bench, stack: Stack) -> None:
     bench.behave("block")
     job_id = bench.submit(algorithm="auto_mta")
     with Celery(broker=stack.settings.broker_url, set_as_current=False) as rogue:
         rogue.conf.update(configure(stack.settings))
         for shard in bench.shards(job_id)[-2:] * 3:
-            rogue.send_task(SHARD_TASK, args=[str(shard.id)], priority=URGENT)
+            rogue.send_task(SHARD_TASK, args=[str(shard.id)], priority=PRIORITIES[Urgency.URGENT])
         until(lambda: sum(shard.state == "running" for shard in bench.shards(job_id)) == 2)
         before = bench.runs()
         bench.behave("ok")
@@ -202,6 +242,114 @@ def test_a_job_of_several_models_is_handed_them_in_the_specs_order(bench: Bench)
     job = bench.wait(bench.submit_transferability(third, bench.model_id, other), "succeeded")
     assert job.shards_total == 3 * (1 + 2) * 2
     assert job.summary == {"models": 3, "samples": 3 * (1 + 2) * 64, "reliable": True}
+
+
+Assemble = Callable[[Sequence[ShardOutputRef]], Assembled]
+
+
+@pytest.fixture
+def ending(database: Database, submit: Callable[..., Job], tmp_path: Path) -> Job:
+    """A job whose shards are all done; each has found `b"found"`."""
+    job, blob = submit(), FileBlobs(tmp_path).put(b"found")
+    for shard in shards_of(database, job):
+        finish_one(database, claim_one(database, shard), blob=blob)
+    return job
+
+
+@pytest.fixture
+def finalise(database: Database, tmp_path: Path) -> Callable[[Finalisation, Assemble], None]:
+    """Finalise with this as what puts the results together, under a lease of a second."""
+    settings = Settings(database_url=database.url, lease_seconds=1, heartbeat_seconds=0.05)
+
+    def finalise(begun: Finalisation, assemble: Assemble) -> None:
+        def from_outputs(_spec: Any, _models: Any, outputs: Sequence[ShardOutputRef], **_: Any) -> Assembled:
+            return assemble(outputs)
+
+        execution = cast(Execution, SimpleNamespace(assemble=from_outputs))
+        conclude(Workplace(settings, database, FileBlobs(tmp_path), execution, "test"), begun)
+
+    return finalise
+
+
+def test_a_finalisation_that_outlasts_its_lease_keeps_it(
+    database: Database, ending: Job, finalise: Callable[[Finalisation, Assemble], None]
+) -> None:
+    def until_when() -> Any:
+        with database.session() as session:
+            return session.get_one(Job, ending.id).finalising_until
+
+    def take_two_leases(_: Sequence[ShardOutputRef]) -> Assembled:
+        first = until_when()
+        until(lambda: until_when() > first + timedelta(seconds=1))
+        with database.session() as session:
+            assert begin_finalise(session, ending.id, lease_seconds=60, max_attempts=9) is None
+        return Assembled([])
+
+    finalise(begin(database, ending, lease_seconds=1), take_two_leases)
+    assert state_of(database, ending) == "succeeded"
+
+
+def test_a_finalisation_stops_at_its_next_output_when_another_has_taken_its_place(
+    database: Database, ending: Job, finalise: Callable[[Finalisation, Assemble], None]
+) -> None:
+    others: list[Finalisation] = []
+    stops: list[StopRequested] = []
+
+    def lose_the_lease(outputs: Sequence[ShardOutputRef]) -> Assembled:
+        assert outputs[0].read() == b"found"
+        with database.session() as session:
+            session.execute(update(Job).values(finalising_until=func.now() - timedelta(seconds=1)))
+            other = begin_finalise(session, ending.id, lease_seconds=60, max_attempts=9)
+            assert other is not None
+            others.append(other)
+        with pytest.raises(StopRequested) as stop:
+            until(lambda: outputs[0].read() != b"found")
+        stops.append(stop.value)
+        raise stop.value
+
+    finalise(begin(database, ending, lease_seconds=1), lose_the_lease)
+    assert len(stops) == 1
+    with database.session() as session:
+        job = session.get_one(Job, ending.id)
+        assert (job.state, job.finalise_attempts) == ("running", 2)
+        assert complete(session, others[0], Assembled([]), replicates={})
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RefusedError("no"), "refused"),
+        (SoftTimeLimitExceeded(), "finalise_timeout"),
+        (ValueError("boom"), "internal_error"),
+    ],
+)
+def test_a_finalisation_that_fails_says_why(
+    database: Database,
+    ending: Job,
+    finalise: Callable[[Finalisation, Assemble], None],
+    error: Exception,
+    code: str,
+) -> None:
+    def refuse(_: Sequence[ShardOutputRef]) -> Assembled:
+        raise error
+
+    finalise(begin(database, ending), refuse)
+    with database.session() as session:
+        failed = session.get_one(Job, ending.id)
+    assert failed.error is not None
+    assert (failed.state, failed.error["code"]) == ("failed", code)
+
+
+def test_a_finalisation_that_cannot_reach_the_store_is_left_for_later(
+    database: Database, ending: Job, finalise: Callable[[Finalisation, Assemble], None]
+) -> None:
+    def reach(_: Sequence[ShardOutputRef]) -> Assembled:
+        raise BlobStoreUnavailableError("away")
+
+    finalise(begin(database, ending), reach)
+    assert state_of(database, ending) == "running"
+    finalise(begin(database, ending), lambda _: Assembled([]))
+    assert state_of(database, ending) == "succeeded"
 
 
 def test_what_runs_beside_the_pool_processes_never_imports_torch() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.specs.documents import ModelManifest
+from core.specs.manifests import ModelManifest
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 

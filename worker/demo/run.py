@@ -21,7 +21,6 @@ from rich.progress import (
 )
 
 from core.specs.objective import SINGLE
-from core.tasks import profile
 from worker.demo.client import Json, Service
 from worker.demo.findings import (
     APGD,
@@ -64,7 +63,7 @@ class Comparison:
             "kind": "evaluation",
             "model": model_id,
             "dataset": {"name": demo.dataset, "split": "test", "limit": samples},
-            "attacks": self.attacks([task.name for task in profile(demo.manifest.profile).tasks]),
+            "attacks": self.attacks([task.name for task in demo.manifest.task_list]),
             "batch_size": samples,
             "previews": PREVIEWS,
         }

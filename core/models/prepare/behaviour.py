@@ -37,7 +37,9 @@ class Behaviour:
         here, there = self.gradient.double().flatten(), other.gradient.double().flatten()
         if torch.equal(here, there) or not (torch.isfinite(here).all() and here.any()):
             return 0.0
-        return float(1 - torch.cosine_similarity(here, there, dim=0))
+        return float(
+            1 - torch.cosine_similarity(here, there, dim=0, eps=0.0)
+        )  # deep models have tiny gradients
 
 
 def observe(model: nn.Module, example: Tensor) -> Behaviour:

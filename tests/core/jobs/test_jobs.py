@@ -20,7 +20,7 @@ from core.jobs.errors import (
     ModelNotFoundError,
     ModelNotReadyError,
 )
-from core.jobs.finalise import Assembled, ResultRow, begin_finalise, complete, complete_model_check
+from core.jobs.finalise import Assembled, ResultRow, complete, complete_model_check
 from core.jobs.leases import claim, find_result, release, renew
 from core.jobs.states import JOB_TRANSITIONS, SHARD_TRANSITIONS
 from core.jobs.submission import submit_job, submit_model_check
@@ -28,6 +28,7 @@ from core.store.database import Database
 from core.store.tables import Event, Job, Model, Outbox, Result, Shard, ShardResult
 from tests.core.jobs.steps import (
     all_sent,
+    begin,
     claim_one,
     events_of,
     expire,
@@ -211,6 +212,27 @@ def test_the_same_result_key_is_stored_once(database: Database, submit: Submit) 
         assert session.scalar(select(func.count()).select_from(ShardResult)) == 1
 
 
+@pytest.mark.parametrize(
+    ("lost_blob", "kept"), [(None, "a" * 64), ("a" * 64, "b" * 64), ("c" * 64, "a" * 64)]
+)
+def test_a_key_that_gives_two_blobs_keeps_the_first_unless_it_is_lost_and_says_so(
+    database: Database, submit: Submit, caplog: pytest.LogCaptureFixture, lost_blob: str | None, kept: str
+) -> None:
+    first, second = shards_of(database, submit())[:2]
+    assert finish_one(database, claim_one(database, first), key="shared", blob="a" * 64)
+    assert not caplog.records
+    again = claim_one(database, second)
+    assert finish_one(database, again, key="shared", blob="b" * 64, lost_blob=lost_blob)
+    with database.session() as session:
+        found = find_result(session, "shared")
+        assert found is not None
+        assert found.blob == kept
+    (warning,) = caplog.messages
+    assert warning == (
+        f"result shared is not deterministic: blob {'a' * 64} is stored, blob {'b' * 64} was found"
+    )
+
+
 def test_a_failed_shard_is_retried_up_to_the_cap_then_fails_the_job(
     database: Database, submit: Submit
 ) -> None:
@@ -308,9 +330,9 @@ def test_a_cancelled_job_whose_worker_was_lost_ends_with_the_lease(
 def test_a_finished_job_cannot_be_cancelled(database: Database, submit: Submit) -> None:
     job = submit()
     work_off(database, job)
+    begun = begin(database, job)
     with database.session() as session:
-        begin_finalise(session, job.id)
-        complete(session, job.id, Assembled([]), replicates={})
+        complete(session, begun, Assembled([]), replicates={})
     with database.session() as session:
         assert cancel(session, job.id).state == "succeeded"
 
@@ -376,20 +398,14 @@ def test_the_last_shard_rings_for_finalisation_and_results_are_written_once(
     database: Database, submit: Submit
 ) -> None:
     job = submit()
-    with database.session() as session:
-        assert begin_finalise(session, job.id) is None
     work_off(database, job)
     assert rung(database, "finalise") == {job.id}
-    with database.session() as session:
-        pairs = begin_finalise(session, job.id)
-        assert pairs is not None
-        assert [shard.ordinal for shard, _ in pairs] == [0, 1, 2, 3]
-        assert all(result.key == shard.result_key for shard, result in pairs)
-    with database.session() as session:
-        assert begin_finalise(session, job.id) is None
+    begun = begin(database, job)
+    assert [shard.ordinal for shard, _ in begun.found] == [0, 1, 2, 3]
+    assert all(result.key == shard.result_key for shard, result in begun.found)
     for expected in (True, False):
         with database.session() as session:
-            assert complete(session, job.id, Assembled(ROWS), replicates={0: "1" * 64}) is expected
+            assert complete(session, begun, Assembled(ROWS), replicates={0: "1" * 64}) is expected
     with database.session() as session:
         rows = session.scalars(select(Result).order_by(Result.ordinal)).all()
         assert [row.ordinal for row in rows] == [-1, 0]
@@ -401,36 +417,21 @@ def test_the_last_shard_rings_for_finalisation_and_results_are_written_once(
     assert events_of(database, job)[-1] == "job.succeeded"
 
 
-def test_a_finalisation_that_kills_its_worker_fails_the_job_in_the_end(
-    database: Database, submit: Submit
-) -> None:
-    job = submit()
-    work_off(database, job)
-    for _ in range(2):
-        with database.session() as session:
-            assert begin_finalise(session, job.id, max_attempts=2)
-        with database.session() as session:
-            past = func.now() - text("interval '1 second'")
-            session.execute(update(Job).values(finalising_until=past))
-    with database.session() as session:
-        assert begin_finalise(session, job.id, max_attempts=2) is None
-        error = session.get_one(Job, job.id).error
-    assert error is not None
-    assert error["code"] == "worker_lost"
-
-
 def test_a_model_check_makes_its_model_ready(database: Database, model_id: UUID) -> None:
     with database.session() as session:
         job = submit_model_check(session, session.get_one(Model, model_id))
     with database.session() as session:
         assert session.get_one(Model, model_id).state == "checking"
     work_off(database, job)
+    begun = begin(database, job)
     with database.session() as session:
-        assert begin_finalise(session, job.id)
-        assert complete_model_check(session, job.id, parameters=12, facts={"nan_weights": 0})
+        assert complete_model_check(
+            session, begun, parameters=12, facts={"nan_weights": 0}, manifest={"backbone": "b"}, weights="w"
+        )
     with database.session() as session:
         model = session.get_one(Model, model_id)
         assert (model.state, model.parameters, model.facts) == ("ready", 12, {"nan_weights": 0})
+        assert (model.manifest, model.weights) == ({"backbone": "b"}, "w")
         assert model.checked_at is not None
 
 
@@ -466,8 +467,9 @@ def test_an_error_among_the_flags_makes_a_job_unreliable(
     work_off(database, job)
     row = replace(ROWS[1], flags=[{"code": "x", "severity": severity} for severity in on_row])
     flags = [{"code": "y", "severity": severity} for severity in on_summary]
+    begun = begin(database, job)
     with database.session() as session:
-        complete(session, job.id, Assembled([ROWS[0], row], {"flags": flags}), replicates={})
+        complete(session, begun, Assembled([ROWS[0], row], {"flags": flags}), replicates={})
     with database.session() as session:
         assert session.get_one(Job, job.id).summary == {"flags": flags, "reliable": expected}
 
@@ -489,25 +491,6 @@ def test_a_lost_worker_costs_attempts_and_in_the_end_the_job(database: Database,
         error = session.get_one(Job, job.id).error
     assert error is not None
     assert error["code"] == "worker_lost"
-
-
-def test_a_lost_bell_is_rung_again_and_then_less_often(database: Database, submit: Submit) -> None:
-    job = submit()
-    all_sent(database)
-    assert reap_now(database, ring_after=60).rung == 0
-    assert reap_now(database, ring_after=0).rung == job.shards_total
-    assert len(rung(database, "shard")) == job.shards_total
-    all_sent(database)
-    with database.session() as session:
-        session.execute(update(Outbox).values(sent_at=func.now() - text("interval '90 seconds'")))
-    assert reap_now(database, ring_after=60).rung == 0
-    assert reap_now(database, ring_after=40).rung == job.shards_total
-
-
-def test_a_backlog_is_not_rung_again(database: Database, submit: Submit) -> None:
-    claim_one(database, shards_of(database, submit())[0])
-    all_sent(database)
-    assert reap_now(database, ring_after=0).rung == 0
 
 
 def test_a_job_that_only_needs_finalising_is_announced_again(database: Database, submit: Submit) -> None:
@@ -541,6 +524,13 @@ def test_two_relays_never_publish_the_same_bell(database: Database, submit: Subm
         second = {row.id for row in outbox.pending(other, limit=100)}
     assert len(first) == 2
     assert len(first | second) == job.shards_total
+
+
+def test_a_batch_is_sent_at_one_time(database: Database, submit: Submit) -> None:
+    submit()
+    all_sent(database)
+    with database.session() as session:
+        assert session.scalar(select(func.count(Outbox.sent_at.distinct()))) == 1
 
 
 def test_final_states_are_final() -> None:

@@ -9,12 +9,13 @@ from sqlalchemy import select
 
 from core.errors import InvalidError
 from core.jobs.errors import ClientRefConflictError, ModelNotFoundError, ModelNotReadyError
-from core.jobs.finalise import Assembled, begin_finalise, complete
+from core.jobs.finalise import Assembled, complete
 from core.jobs.submission import submit_job
-from core.specs.documents import ModelManifest, TransferabilitySpec
+from core.specs.documents import TransferabilitySpec
+from core.specs.manifests import ModelManifest
 from core.store.database import Database
 from core.store.tables import Job, Model, Result
-from tests.core.jobs.steps import claim_one, events_of, finish_one, shards_of, state_of
+from tests.core.jobs.steps import begin, claim_one, events_of, finish_one, shards_of, state_of
 
 AddModel = Callable[..., UUID]
 Transfer = Callable[..., Job]
@@ -75,9 +76,9 @@ def test_a_transferability_job_ends_with_a_summary_and_no_rows(
     job = transfer(add_model(), add_model())
     for shard in shards_of(database, job):
         finish_one(database, claim_one(database, shard))
+    begun = begin(database, job)
     with database.session() as session:
-        assert begin_finalise(session, job.id)
-        assert complete(session, job.id, Assembled([], {"pairs": []}), replicates={})
+        assert complete(session, begun, Assembled([], {"pairs": []}), replicates={})
     assert state_of(database, job) == "succeeded"
     assert events_of(database, job)[-1] == "job.succeeded"
     with database.session() as session:

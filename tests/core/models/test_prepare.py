@@ -324,6 +324,20 @@ def test_predictions_that_depend_on_nothing_differentiably_are_compared_all_the_
     assert torch.equal(prepared.module(random_images())["depth"], model(random_images())["depth"])
 
 
+def test_tiny_gradients_are_compared_by_their_direction_too() -> None:
+    shrink = 1e-15
+    model = lively(
+        Layers(
+            lambda model, images: shrink * model.through("norm", model.through("conv", images)),
+            conv=nn.Conv2d(3, 4, 3),
+            norm=nn.BatchNorm2d(4),
+        )
+    )
+    prepared = prepare(model, random_images())
+    assert prepared.folded == 1
+    assert prepared.notes == ()
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_gradients_come_in_the_memory_format_of_the_images(memory_format: torch.memory_format) -> None:
     model, images = small_model(TASKS), small_batch(TASKS).images.contiguous(memory_format=memory_format)

@@ -1,4 +1,3 @@
-import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,6 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine, event, select, text
 
 from core.settings import Settings, kept_secret
-from core.store.blobs import BlobNotFoundError, BlobStore, DigestMismatchError
 from core.store.database import Database, DatabaseUrlError, at_head
 from core.store.keys import ScopeError, authenticate, issue_key, revoke_key
 from core.store.schema import upgrade
@@ -159,47 +157,6 @@ def test_scopes_are_checked(database: Database, scopes: list[str]) -> None:
         issue_key(session, "ci", scopes, secret=SECRET)
 
 
-def test_blobs_come_back_by_digest(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
-    digest = store.put(b"bytes")
-    assert digest == hashlib.sha256(b"bytes").hexdigest()
-    assert store.put(b"bytes") == digest
-    assert store.exists(digest)
-    assert store.read(digest) == b"bytes"
-    assert store.path(digest) == tmp_path / digest[:2] / digest[2:]
-
-
-def test_a_blob_with_the_wrong_digest_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
-    with store.writer() as writer:
-        writer.write(b"other")
-        with pytest.raises(DigestMismatchError):
-            writer.commit(expected="0" * 64)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def test_an_aborted_blob_leaves_nothing(tmp_path: Path) -> None:
-    def abort() -> None:
-        with BlobStore(tmp_path).writer() as writer:
-            writer.write(b"half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        abort()
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-@pytest.mark.parametrize("digest", ["", "../../etc/passwd", "A" * 64, "0" * 63])
-def test_only_digests_name_blobs(tmp_path: Path, digest: str) -> None:
-    with pytest.raises(BlobNotFoundError):
-        BlobStore(tmp_path).read(digest)
-
-
-def test_a_missing_blob_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(BlobNotFoundError, match="there is no blob"):
-        BlobStore(tmp_path).read("0" * 64)
-
-
 def test_settings_survive_the_way_to_another_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first = Settings(
         database_url="postgresql://me@host/db",
@@ -207,6 +164,9 @@ def test_settings_survive_the_way_to_another_process(monkeypatch: pytest.MonkeyP
         data_dir=tmp_path,
         key_secret=SecretStr("hush"),
         lease_seconds=2.5,
+        blob_url="s3://bucket/prefix?region=eu-central-1",
+        staging_dir=tmp_path / "staging",
+        max_store_bytes=10**12,
     )
     for name, value in first.environment().items():
         monkeypatch.setenv(name, value)

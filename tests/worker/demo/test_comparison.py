@@ -4,6 +4,7 @@ from uuid import UUID
 
 import pytest
 
+from core.datasets import DATASETS
 from core.specs.documents import EvaluationSpec
 from worker.demo.findings import AUTO_MTA
 from worker.demo.models import DEMO_MODELS, DemoModel
@@ -14,7 +15,8 @@ from worker.demo.run import FULL, QUICK, Comparison
 @pytest.mark.parametrize("demo", DEMO_MODELS, ids=lambda demo: demo.name)
 def test_every_shipped_model_can_be_attacked_as_asked(demo: DemoModel, comparison: Comparison) -> None:
     spec = EvaluationSpec.model_validate(comparison.spec(demo, str(UUID(int=1))))
-    spec.check_model(demo.manifest)
+    spec.check_model(demo.manifest, DATASETS[demo.dataset])
+    assert spec.dataset.pinned(DATASETS[demo.dataset]).samples == spec.dataset.limit
     assert {attack.eps for attack in spec.attacks} == set(comparison.eps)
 
 

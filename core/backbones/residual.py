@@ -1,21 +1,10 @@
-"""Backbones as data: stages, channels and strides, and the parameter counts that follow from them.
-
-`core.models` builds the torch modules from the same data; nothing here needs torch.
-"""
+"""Residual networks as data: a stem, then stages of basic blocks (He et al. 2016), dilated where wanted."""
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
-from core.errors import InvalidError
-
-HeadKind = Literal["deeplab", "sapling"]
-ParameterConvention = Literal["paper", "torch"]
-
-_BATCH_NORM_PARAMETERS: dict[ParameterConvention, int] = {"paper": 1, "torch": 2}
-"""Parameters of one batch-norm channel: the paper's tables count one, torch has a weight and a bias."""
-
-IMAGE_CHANNELS = 3
+from core.backbones.base import IMAGE_CHANNELS, HeadKind, ParameterConvention, TensorShapes
+from core.backbones.layers import ConvNorm, prefixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +20,14 @@ class Stem:
     stride: int
     pool: bool
 
+    @property
+    def convolution(self) -> ConvNorm:
+        """Its only layer with weights."""
+        return ConvNorm(IMAGE_CHANNELS, self.channels, self.kernel, self.stride)
+
     def parameter_count(self, convention: ParameterConvention = "paper") -> int:
         """Parameters of the convolution and its batch norm."""
-        return _conv_and_norm(IMAGE_CHANNELS, self.channels, self.kernel, convention)
+        return self.convolution.parameter_count(convention)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +46,25 @@ class ResidualBlock:
     dilation: int
     shortcut: bool
 
+    @property
+    def _layers(self) -> tuple[ConvNorm, ConvNorm, ConvNorm]:
+        """The two convolutions, and what the shortcut is where it has weights."""
+        return (
+            ConvNorm(self.in_channels, self.channels, 3),
+            ConvNorm(self.channels, self.channels, 3),
+            ConvNorm(self.in_channels, self.channels, 1),
+        )
+
     def parameter_count(self, convention: ParameterConvention = "paper") -> int:
         """Parameters of the two convolutions, the shortcut and their batch norms."""
-        first = _conv_and_norm(self.in_channels, self.channels, 3, convention)
-        second = _conv_and_norm(self.channels, self.channels, 3, convention)
-        shortcut = _conv_and_norm(self.in_channels, self.channels, 1, convention) if self.shortcut else 0
-        return first + second + shortcut
+        layers = self._layers if self.shortcut else self._layers[:2]
+        return sum(layer.parameter_count(convention) for layer in layers)
+
+    def tensors(self) -> TensorShapes:
+        """Name and shape of every tensor."""
+        first, second, shortcut = self._layers
+        own = {**first.tensors("1"), **second.tensors("2")}
+        return own | prefixed("shortcut.", shortcut.tensors()) if self.shortcut else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,57 +131,16 @@ class ResidualBackbone:
         return tuple(map(ResidualStage.unrolled, self.stages, incoming))
 
     def level_parameters(self, convention: ParameterConvention = "paper") -> tuple[int, ...]:
-        """Parameters of one instance of each level.
-
-        Args:
-            convention: "paper" counts one parameter per batch-norm channel, as the paper's tables do; "torch"
-                counts two, which is what `sum(p.numel() for p in module.parameters())` gives.
-        """
+        """Parameters of one instance of each level; see `Backbone`."""
         stem = self.stem.parameter_count(convention)
         stages = (sum(block.parameter_count(convention) for block in blocks) for blocks in self.stage_blocks)
         return (stem, *stages)
 
-
-def _conv_and_norm(incoming: int, channels: int, kernel: int, convention: ParameterConvention) -> int:
-    return incoming * channels * kernel**2 + channels * _BATCH_NORM_PARAMETERS[convention]
-
-
-_BACKBONES = (
-    ResidualBackbone(
-        "deeplab_resnet34",
-        "DeepLab on a dilated ResNet-34",
-        stem=Stem(kernel=7, channels=64, stride=2, pool=True),
-        stages=(
-            ResidualStage(blocks=3, channels=64, stride=1, dilation=1),
-            ResidualStage(blocks=4, channels=128, stride=2, dilation=1),
-            ResidualStage(blocks=6, channels=256, stride=1, dilation=2),
-            ResidualStage(blocks=3, channels=512, stride=1, dilation=4),
-        ),
-        head="deeplab",
-    ),
-    ResidualBackbone(
-        "sapling",
-        "A small residual network for the demo and the tests",
-        stem=Stem(kernel=3, channels=16, stride=2, pool=False),
-        stages=(
-            ResidualStage(blocks=1, channels=24, stride=2, dilation=1),
-            ResidualStage(blocks=1, channels=40, stride=1, dilation=1),
-            ResidualStage(blocks=1, channels=64, stride=2, dilation=1),
-            ResidualStage(blocks=1, channels=64, stride=1, dilation=1),
-        ),
-        head="sapling",
-    ),
-)
-
-BACKBONES: dict[str, ResidualBackbone] = {backbone.name: backbone for backbone in _BACKBONES}
-
-
-def backbone(name: str) -> ResidualBackbone:
-    """The backbone of that name.
-
-    Raises:
-        InvalidError: there is none; the message lists those there are.
-    """
-    if name not in BACKBONES:
-        raise InvalidError(f"no backbone {name!r}; there are {', '.join(BACKBONES)}")
-    return BACKBONES[name]
+    def level_tensors(self, level: int) -> TensorShapes:
+        """The stem's `conv` and `norm`, or `blocks.{n}.` and a block's own names."""
+        if level == 0:
+            return self.stem.convolution.tensors()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for number, block in enumerate(self.stage_blocks[level - 1]):
+            shapes |= prefixed(f"blocks.{number}.", block.tensors())
+        return shapes
