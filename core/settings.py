@@ -26,7 +26,7 @@ class Settings(BaseSettings):
         key_secret: keys the digests of API keys; without it, one is made and kept in `data_dir/secret`.
         lease_seconds: a shard whose worker is silent for this long is given to another.
         max_attempts: how often a shard is started before its job fails.
-        ring_after_seconds: a queued shard that was overtaken, or that idle workers left alone, for so long is rung for again.
+        ring_after_seconds: a queued shard that others overtook, or idle workers leave alone, for so long is rung again.
         shard_samples: samples per shard, rounded down to whole batches.
         threads: torch threads per worker process.
         blob_url: where blobs lie: `file:///directory` or `s3://bucket/prefix?endpoint_url=…&region=…`; without it,
