@@ -1,6 +1,7 @@
 """What error bars cost: from the stored shards of 100 attacks to replicates, for two numbers of samples.
 
-Shards of 256 samples of the scenes profile are made up, of plausible size, and written to a temporary folder; each
+Shards of 256 samples of the scenes profile are made up, of plausible size, with statistics of the images rounded to 8 bits
+as real results have them, and written to a temporary folder; each
 attack reads its own from there. A process of its own finalises, so that its peak memory is seen.
 Run from the repository root, on Linux: `python bench/finalise.py [--attacks 100] [--check]`.
 """
@@ -84,7 +85,7 @@ def write_shards(folder: Path, samples: int) -> list[list[Path]]:
             }
             flags = {name: np.zeros(len(indices), np.bool_) for name in ("floored", "non_finite")}
             path = folder / f"{version}-{start}.npz"
-            path.write_bytes(Statistics(indices, kept, flags).to_bytes())
+            path.write_bytes(Statistics(indices, kept, flags, rounded=kept).to_bytes())
             paths[-1].append(path)
     return paths
 
