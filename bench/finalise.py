@@ -1,8 +1,8 @@
 """What error bars cost: from the stored shards of 100 attacks to replicates, for two numbers of samples.
 
-Shards of 256 samples of the scenes profile are made up, of plausible size, with statistics of the images rounded to 8 bits
-as real results have them, and written to a temporary folder; each
-attack reads its own from there. A process of its own finalises, so that its peak memory is seen.
+Shards of 256 samples of the scenes profile are made up, of plausible size, with statistics of images rounded to 8 bits
+as real results have them, and written to a temporary folder; each attack reads its own from there. A process of its
+own finalises, so that its peak memory is seen.
 Run from the repository root, on Linux: `python bench/finalise.py [--attacks 100] [--check]`.
 """
 
