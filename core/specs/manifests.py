@@ -10,7 +10,7 @@ from core.errors import InvalidError, under
 from core.layouts import Layout
 from core.specs.document import Document, first_error
 from core.specs.preprocessing import Preprocessing
-from core.specs.profiles import ProfileDocument
+from core.specs.profiles import ProfileDocument, ProfileReference
 from core.tasks import Profile, Task, profile
 
 BACKBONE = 'A name, or a residual network written out: {"kind": "residual", …}.'
@@ -24,7 +24,7 @@ class ModelManifest(Document):
     layout: Any = Field(
         description='JSON levels, {"index": 14}, "all-shared" or "independent"; tasks by number or name.'
     )
-    profile: str | ProfileDocument = Field(
+    profile: ProfileReference = Field(
         description="The tasks and their order: a profile's name, or a profile written out."
     )
     tasks: tuple[str, ...] | None = Field(
@@ -110,7 +110,7 @@ class ManifestHints(Document):
         default=None, description=BACKBONE, json_schema_extra={"anyOf": [*BACKBONE_SCHEMAS, {"type": "null"}]}
     )
     layout: Any = Field(default=None, description="Of a branched model; in any form that a manifest takes.")
-    profile: str | ProfileDocument | None = None
+    profile: ProfileReference | None = None
     tasks: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
     state_dict: str | None = Field(

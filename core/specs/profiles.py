@@ -1,10 +1,12 @@
 """A profile as users write it: the tasks of a data set that the service does not know by name."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from core.errors import InvalidError
+from core.specs.document import Document, first_error
 from core.tasks import Loss, Profile, Task, TaskKind
 
 MAX_TASKS = 16
@@ -13,11 +15,7 @@ MAX_CLASSES = 255
 """255 marks what does not count."""
 
 
-class _Written(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class TaskDocument(_Written):
+class TaskDocument(Document):
     """One task: see `core.tasks.Task`."""
 
     name: str = Field(min_length=1, max_length=64)
@@ -42,7 +40,7 @@ class TaskDocument(_Written):
         return Task(**self.model_dump())
 
 
-class ProfileDocument(_Written):
+class ProfileDocument(Document):
     """Tasks in the order that layouts number them."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
@@ -59,3 +57,19 @@ class ProfileDocument(_Written):
     def profile(self) -> Profile:
         """The profile that is meant."""
         return Profile(self.name, self.title or self.name, tuple(task.task() for task in self.tasks))
+
+
+def _read(value: object) -> object:
+    """Read a profile that is written out, so that its errors name their places and not the union's members."""
+    if isinstance(value, Mapping):
+        try:
+            return ProfileDocument.model_validate(value)
+        except ValidationError as error:
+            raise first_error(error) from error
+    if not isinstance(value, str | ProfileDocument | None):
+        raise InvalidError("a profile is a name, or an object with name and tasks")
+    return value
+
+
+ProfileReference = Annotated[str | ProfileDocument, BeforeValidator(_read)]
+"""A profile's name, or a profile written out."""

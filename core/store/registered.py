@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from core.datasets import DATASETS, DatasetInfo
@@ -58,7 +59,7 @@ def offered(session: Session) -> list[DatasetInfo]:
     rows = session.scalars(
         select(Dataset)
         .where(Dataset.retired_at.is_(None))
-        .distinct(Dataset.name)
+        .ext(distinct_on(Dataset.name))
         .order_by(Dataset.name, Dataset.created_at.desc(), Dataset.id.desc())
     )
     return [*DATASETS.values(), *map(described, rows)]
