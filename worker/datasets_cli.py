@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from core.errors import InvalidError
 from core.settings import Settings
 from core.store import registered
 from core.store.tables import Dataset
-from worker.command import DataOption, database_session
+from worker.command import DataOption, database_session, settings_of
 from worker.locations import is_remote
 
 datasets = typer.Typer(no_args_is_help=True, help="Register, list, check and retire data sets.")
@@ -53,35 +53,36 @@ def add(
     """Fingerprint a data set and offer it to jobs. Registered again after a change, it is a new version."""
     from core.data.folders import describe, fingerprint, open_folder  # noqa: PLC0415 - likewise
 
-    shape = _shape(size)
-    with database_session(data) as (session, settings):
-        root = _root(location, form, settings)
-        described = describe(form, root)
-        with _progress() as advance:
-            found = fingerprint(form, root, cache=settings.cache, progress=advance)
-        splits = {}
-        for split, count in described.splits.items():
-            opened = open_folder(
-                form,
-                root,
-                split,
-                cache=settings.cache,
-                size=shape,
-                on_bad="skip" if skip_bad else "error",
-                version=found.version,
-            )
-            splits[split] = len(opened)
-            if len(opened) < count:
-                console.print(f"{split}: {count - len(opened)} of {count} samples are bad and left out.")
-        info = DatasetInfo(
-            name=name,
-            version=_version(found.version, shape, skip_bad=skip_bad),
-            title=title or described.title,
-            profile=described.name,
-            tasks=described.tasks,
-            splits=splits,
-            image_shape=described.image_shape if shape is None else (described.image_shape[0], *shape),
+    settings, shape = settings_of(data), _shape(size)
+    root = _root(location, form, settings)
+    on_bad: Literal["error", "skip"] = "skip" if skip_bad else "error"
+    described = describe(form, root)
+    with _progress() as advance:
+        found = fingerprint(form, root, cache=settings.cache, progress=advance)
+    splits = {}
+    for split, count in described.splits.items():
+        opened = open_folder(
+            form,
+            root,
+            split,
+            cache=settings.cache,
+            size=shape,
+            on_bad=on_bad,
+            version=found.version,
         )
+        splits[split] = len(opened)
+        if len(opened) < count:
+            console.print(f"{split}: {count - len(opened)} of {count} samples are bad and left out.")
+    info = DatasetInfo(
+        name=name,
+        version=_version(found.version, shape, skip_bad=skip_bad),
+        title=title or described.title,
+        profile=described.name,
+        tasks=described.tasks,
+        splits=splits,
+        image_shape=described.image_shape if shape is None else (described.image_shape[0], *shape),
+    )
+    with database_session(data) as (session, _):
         registered.register(
             session,
             info,
@@ -89,7 +90,7 @@ def add(
             location=location if is_remote(location) else str(root),
             fingerprint=found.version,
             size=shape,
-            on_bad="skip" if skip_bad else "error",
+            on_bad=on_bad,
         )
     counts = ", ".join(f"{count} {split}" for split, count in splits.items())
     console.print(f"{name} {info.version}: {counts}.")
@@ -123,9 +124,10 @@ def check(
         row = registered.registration(session, name, registered.find(session, name).version)
         if row is None:
             raise InvalidError(f"{name} comes along; it has no files to check", field="name")
-        with _progress() as advance:
-            root = _root(row.location, row.format, settings)
-            changes = verify(root, row.fingerprint, cache=settings.cache, reread=reread, progress=advance)
+        location, form, known = row.location, row.format, row.fingerprint
+    root = _root(location, form, settings)
+    with _progress() as advance:
+        changes = verify(root, known, cache=settings.cache, reread=reread, progress=advance)
     console.print(f"{name}: {changes}.", markup=False)
     raise typer.Exit(1 if changes else 0)
 

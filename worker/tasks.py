@@ -309,7 +309,7 @@ def _shard_job(
 
 def _dataset_record(session: Session, spec: Mapping[str, Any]) -> DatasetRecord | None:
     named = spec.get("dataset")
-    return None if named is None else _record(session, named["name"], named["version"])
+    return None if named is None else _record(session, named["name"], str(named.get("version")))
 
 
 def _record(session: Session, name: str, version: str) -> DatasetRecord:
