@@ -6,15 +6,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 from uuid import UUID
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -33,7 +32,7 @@ from core.settings import Settings
 from core.store import registered
 from core.store.blobs import BlobStore, BlobStoreUnavailableError, open_blobs
 from core.store.database import Database
-from core.store.tables import Job, Model
+from core.store.tables import Job
 from core.tasks import Task
 from worker.app import FINALISE_SECONDS, FINALISE_TASK, SHARD_TASK, app
 from worker.contract import (
@@ -47,6 +46,7 @@ from worker.contract import (
     StopRequested,
 )
 from worker.heartbeat import Heartbeat
+from worker.records import dataset_record, dataset_version, model_records
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +92,8 @@ def run_shard(shard_id: str) -> None:
                 claimed = claim(
                     session, UUID(shard_id), worker=place.name, lease_seconds=place.settings.lease_seconds
                 )
-                models = () if claimed is None else _records(session, claimed.model_ids)
-                dataset = None if claimed is None else _dataset_record(session, claimed.spec)
+                models = () if claimed is None else model_records(session, claimed.model_ids)
+                dataset = None if claimed is None else dataset_record(session, claimed.spec)
             if claimed is None:
                 log.info("shard %s is not to be had", shard_id)
                 return
@@ -246,7 +246,7 @@ def _assemble(place: Workplace, begun: Finalisation, check: Callable[[], None]) 
 
     with place.database.session() as session:
         job = session.get_one(Job, begun.job_id)
-        models, dataset = _records(session, job.model_ids), _dataset_record(session, job.spec)
+        models, dataset = model_records(session, job.model_ids), dataset_record(session, job.spec)
     outputs = [
         ShardOutputRef(shard.payload, result.cost, result.samples, partial(read, result.blob))
         for shard, result in begun.found
@@ -291,7 +291,7 @@ def _shard_job(
     def fitting(tasks: Sequence[Task]) -> DatasetRecord | None:
         with place.database.session() as session:
             info = registered.fitting(session, tasks)
-            return None if info is None else _record(session, info.name, info.version)
+            return None if info is None else dataset_version(session, info.name, info.version)
 
     needed = claimed.input
     return ShardJob(
@@ -307,47 +307,8 @@ def _shard_job(
     )
 
 
-def _dataset_record(session: Session, spec: Mapping[str, Any]) -> DatasetRecord | None:
-    named = spec.get("dataset")
-    return None if named is None else _record(session, named["name"], str(named.get("version")))
-
-
-def _record(session: Session, name: str, version: str) -> DatasetRecord:
-    """A data set as a job keeps to it: also one that was retired since."""
-    row = registered.registration(session, name, version)
-    if row is None:
-        info = registered.find(session, name)  # that came along, whatever its version is by now
-        return DatasetRecord(name=name, version=version, tasks=info.tasks, splits=info.splits)
-    info, options = registered.described(row), row.options
-    size = options.get("size")
-    return DatasetRecord(
-        name=name,
-        version=version,
-        tasks=info.tasks,
-        splits=info.splits,
-        format=row.format,
-        location=row.location,
-        fingerprint=row.fingerprint,
-        size=None if size is None else (size[0], size[1]),
-        on_bad=options.get("on_bad", "error"),
-    )
-
-
 def _no_input() -> NoReturn:
     raise LookupError("this shard waits for no other, so there is nothing to read")
-
-
-def _records(session: Session, ids: Sequence[UUID]) -> tuple[ModelRecord, ...]:
-    found = {model.id: model for model in session.scalars(select(Model).where(Model.id.in_(ids)))}
-    models = (found[model_id] for model_id in ids)
-    return tuple(
-        ModelRecord(
-            model.id,
-            model.weights or model.sha256,
-            model.declared if model.manifest is None else model.manifest,
-        )
-        for model in models
-    )
 
 
 def describe(error: BaseException) -> str:
