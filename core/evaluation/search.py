@@ -75,6 +75,9 @@ def search(
     """
     steps = attack.resolved().steps
     assert steps is not None
+    classifying = all(task.kind == "classification" for task in tasks)
+    if classifying and steps < 2 * STEPS_A_CLASSIFIER:
+        return unsearched(attack, steps), Cost(0, 0, 0.0)
     budget = steps * evaluated
     allowance = min(SEARCH_SHARE * budget, budget - evaluated)  # every sample keeps a step
     plan = SlicePlan.of(allowance, steps=steps, available=len(dataset))
@@ -96,7 +99,7 @@ def search(
         tasks=tasks,
         plan=plan,
     )
-    if all(task.kind == "classification" for task in tasks):
+    if classifying:
         ranked, worthwhile = _different(attack), STEPS_A_CLASSIFIER
     else:
         _climb(bench, attack, tasks, plan.steps)

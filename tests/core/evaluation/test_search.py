@@ -252,13 +252,20 @@ class Scores(nn.Module):
         return {"left": scores[:, :5], "right": scores[:, 5:].square()}
 
 
-@pytest.mark.parametrize(("steps", "kinds"), [(10, [1]), (40, [1, 0]), (400, [1, 0, 0])])
+@pytest.mark.parametrize(("steps", "kinds"), [(40, [1, 0]), (400, [1, 0, 0])])
 def test_classifiers_get_attacks_that_differ_in_the_place_of_a_search(steps: int, kinds: list[float]) -> None:
     found, cost = searched(steps, 60, tasks=LETTERS, model=Scores())
     assert [finalist.attack.power for finalist in found.finalists] == kinds
     assert len(set(found.finalists)) == len(kinds)
     assert not found.trials
     assert cost.backwards == 0, "only the slice's clean metrics, which weigh the tasks against each other"
+
+
+def test_classifiers_with_steps_for_one_attack_get_gb_mta_whole() -> None:
+    found, cost = searched(29, 60, tasks=LETTERS, model=Scores())
+    (finalist,) = found.finalists
+    assert (finalist.attack.objective, finalist.attack.steps) == ("gb_mta", 29)
+    assert cost == Cost(0, 0, 0.0)
 
 
 def test_a_sample_that_either_finalist_fools_is_fooled() -> None:
