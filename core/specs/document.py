@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from copy import copy
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,10 +24,13 @@ class Document(BaseModel):
 
 
 def first_error(error: ValidationError) -> InvalidError:
-    """The first thing that is wrong with a document, as one of our errors."""
+    """The first thing that is wrong with a document, as one of our errors, its field counted from the document."""
     first = error.errors()[0]
     inner = first.get("ctx", {}).get("error")
+    place = [str(part) for part in first["loc"]]
     if isinstance(inner, InvalidError):
-        return inner
-    place = ".".join(map(str, first["loc"]))
-    return InvalidError(f"{place}: {first['msg']}" if place else first["msg"], field=place)
+        found = copy(inner)
+        found.field = ".".join(filter(None, (*place, inner.field)))
+        return found
+    field = ".".join(place)
+    return InvalidError(f"{field}: {first['msg']}" if field else first["msg"], field=field)

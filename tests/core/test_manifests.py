@@ -56,13 +56,13 @@ def test_a_profile_may_be_written_out() -> None:
         ({"tasks": []}, "tasks"),
         ({"tasks": [LAB["tasks"][0]] * 2}, "tasks"),
         ({"tasks": [{"name": "a", "kind": "smell", "channels": 1}]}, "tasks.0.kind"),
-        ({"tasks": [{"name": "a", "kind": "depth", "channels": 2}]}, "channels"),
-        ({"tasks": [{"name": "a", "kind": "depth", "channels": 1, "loss": "cosine"}]}, "loss"),
-        ({"tasks": [{"name": "a", "kind": "segmentation", "channels": 256}]}, "channels"),
+        ({"tasks": [{"name": "a", "kind": "depth", "channels": 2}]}, "tasks.0.channels"),
+        ({"tasks": [{"name": "a", "kind": "depth", "channels": 1, "loss": "cosine"}]}, "tasks.0.loss"),
+        ({"tasks": [{"name": "a", "kind": "segmentation", "channels": 256}]}, "tasks.0.channels"),
     ],
 )
 def test_a_profile_that_is_none_is_refused_with_the_place(changes: dict[str, Any], field: str) -> None:
-    assert place({**WHOLE, "profile": {**LAB, **changes}}) == field
+    assert place({**WHOLE, "profile": {**LAB, **changes}}) == f"profile.{field}"
 
 
 def test_hints_are_whole_or_wait_for_the_file() -> None:
