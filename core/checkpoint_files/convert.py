@@ -68,6 +68,7 @@ class Converted:
                 scale=given["scale"],
                 mean=tuple(given["mean"]),
                 std=tuple(given["std"]),
+                size=given["size"] and tuple(given["size"]),
             ),
         )
         return cls(Format(document["format"]), identity, document["sha256"], document["size"])

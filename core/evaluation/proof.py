@@ -117,12 +117,13 @@ def likely_mistakes(given: Preprocessing) -> dict[str, Preprocessing]:
     other: Literal["rgb", "bgr"] = "rgb" if given.channel_order == "bgr" else "bgr"
     scaled, named = (1.0, "images in 0..1") if given.scale != 1 else (255.0, "images in 0..255")
     order = given.channel_order
-    normalised = Preprocessing(channel_order=order, mean=IMAGENET_MEAN[order], std=IMAGENET_STD[order])
+    plain = Preprocessing(channel_order=order, size=given.size)
+    normalised = replace(plain, mean=IMAGENET_MEAN[order], std=IMAGENET_STD[order])
     found = {
         f"channels in the order {other}": replace(given, channel_order=other),
         named: replace(given, scale=scaled),
         "ImageNet's mean and standard deviation": normalised,
-        "no normalisation": Preprocessing(channel_order=order),
+        "no normalisation": plain,
     }
     return {name: settings for name, settings in found.items() if settings != given}
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.backbones import Backbone, BackboneReference, backbone
@@ -76,7 +77,7 @@ def _parent(features: dict[frozenset[int], Tensor], group: Collection[int]) -> T
 
 
 class Preprocess(nn.Module):
-    """(image * scale - mean) / std in the model's channel order."""
+    """The model's size, its channel order, then (image * scale - mean) / std."""
 
     mean: Tensor
     std: Tensor
@@ -91,6 +92,8 @@ class Preprocess(nn.Module):
         """[N, 3, H, W] RGB in [0, 1] to what the first layer was trained on."""
         if self.settings == Preprocessing():
             return images
+        if self.settings.size is not None:
+            images = F.interpolate(images, self.settings.size, mode="bilinear", antialias=True)
         if self.settings.channel_order == "bgr":
             images = images.flip(1)
         return (images * self.settings.scale - self.mean) / self.std

@@ -173,6 +173,7 @@ def test_the_manifest_of_an_authors_checkpoint_is_complete() -> None:
             "scale": 255.0,
             "mean": (104.00698793, 116.66876762, 122.67891434),
             "std": (1.0, 1.0, 1.0),
+            "size": None,
         },
     }
     assert found.preprocessing == Preprocessing(**found.manifest["preprocessing"])

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import InvalidError
@@ -217,6 +219,24 @@ def test_a_models_preprocessing_lives_inside_it() -> None:
     assert all(torch.equal(normalised(images)[name], outside[name]) for name in outside)
 
 
+def test_a_models_size_is_part_of_it_and_attacks_go_through() -> None:
+    resized = build_model(
+        "sapling", "all-shared", TASKS, preprocessing=replace(IMAGENET, size=(32, 48))
+    ).eval()
+    fitting = build_model("sapling", "all-shared", TASKS, preprocessing=IMAGENET).eval()
+    fitting.load_state_dict(resized.state_dict())
+    images = torch.rand(2, 3, 20, 30).requires_grad_()
+    shrunk = F.interpolate(images, (32, 48), mode="bilinear", antialias=True)
+    for name, value in resized(images).items():
+        torch.testing.assert_close(value, fitting(shrunk)[name])
+    found = resized(images)["depth"].sum()
+    (gradient,) = torch.autograd.grad(found, images)
+    assert gradient.shape == images.shape
+    assert gradient.flatten(1).any(1).all()
+    exact = torch.rand(1, 3, 32, 48)
+    torch.testing.assert_close(resized(exact)["depth"], fitting(exact)["depth"])
+
+
 def test_preprocessing_adds_nothing_to_the_state_dict() -> None:
     plain, other = (
         build_model("sapling", "all-shared", TASKS, preprocessing=settings) for settings in (None, CAFFE)
@@ -230,6 +250,8 @@ def test_preprocessing_adds_nothing_to_the_state_dict() -> None:
         ("scale", {"scale": 0.0}),
         ("mean.1", {"mean": (0.0, float("nan"), 0.0)}),
         ("std.2", {"std": (1.0, 1.0, 0.0)}),
+        ("size", {"size": (0, 8)}),
+        ("size", {"size": (8, 10_000)}),
     ],
 )
 def test_preprocessing_that_is_no_affine_map_is_refused(field: str, changes: dict[str, float]) -> None:
