@@ -89,7 +89,6 @@ METHODS: dict[Algorithm, Method] = {
     "square": Method(
         about="random search with squares, without gradients (Andriushchenko et al. 2020)",
         steps=200,
-        norms=("linf",),
         gradients=False,
         eot=False,
         step_size=False,

@@ -80,7 +80,6 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any]]] = [
     ("restarts", {"algorithm": "fgsm", "restarts": 2}),
     ("restarts", {"restarts": 2}),
     ("norm", {"algorithm": "auto_sage", "norm": "l2"}),
-    ("norm", {"algorithm": "square", "norm": "l2"}),
     *[("decay", {"algorithm": name, "decay": 0.5}) for name in ("fgsm", "pgd", "apgd", "square")],
     ("power", {"objective": "power"}),
     *[("power", {"objective": name, "power": 1}) for name in ("gb_mta", "total", "single:depth", None)],

@@ -1,6 +1,7 @@
 """What single algorithms are made of: Auto-SAGE's blend, Square's search, averaging, and how a rise is judged."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from core.attacks import AttackSpec, run_attack
 from core.attacks.auto_sage import mean_size, sech_squared
 from core.attacks.run import still_rising
-from core.attacks.square import side_of
+from core.attacks.square import bump, side_of
 from core.data.batch import Batch
 from core.specs import AttackSpecError
 from core.specs.algorithms import Algorithm
@@ -105,6 +106,44 @@ def test_a_query_of_square_changes_one_square_and_no_more() -> None:
             rows, columns = (np.flatnonzero(changed.any(axis).numpy()) for axis in (1, 0))
             side = side_of(query, 40, SIDE, SIDE)
             assert all(np.ptp(where) < side for where in (rows, columns) if len(where))
+        better = value > best_value
+        best[better], best_value[better] = images[better], value[better]
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 7, 12])
+def test_a_bump_is_two_pyramids_of_opposite_signs_and_length_one(side: int) -> None:
+    found = bump(side)
+    assert found.shape == (side, side)
+    assert np.linalg.norm(found) == pytest.approx(1)
+    assert (found[: side // 2] > 0).all()
+    assert (found[side // 2 :] < 0).all()
+    assert np.array_equal(np.abs(found), np.abs(found[:, ::-1])), "left and right are alike"
+
+
+def test_square_in_l2_spends_the_whole_radius_and_accepts_what_raises_the_value() -> None:
+    model = Pixelwise()
+    clean = toy_batch()
+    batch = Batch(0.4 + 0.2 * clean.images, clean.labels, clean.masks, clean.indices)  # the box is far away
+    spec = AttackSpec(algorithm="square", objective="total", eps=0.2, norm="l2", steps=60)
+    first = run_attack(model, batch, TOYS, replace(spec, steps=1)).images
+    last = run_attack(model, batch, TOYS, spec).images
+    for images in (first, last):
+        lengths = (images - batch.images).flatten(1).norm(dim=1)
+        torch.testing.assert_close(lengths, torch.full_like(lengths, 0.2), rtol=1e-4, atol=0)
+    assert (worth(model, batch, spec, last) > worth(model, batch, spec, first)).all()
+
+
+def test_a_query_of_square_in_l2_changes_two_squares_and_no_more() -> None:
+    model, batch = Pixelwise(), toy_batch()
+    seen: list[Tensor] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    spec = AttackSpec(algorithm="square", objective="total", eps=0.05, norm="l2", steps=40)
+    _, ascent = attempt(model, batch, spec)
+    best, best_value = seen[0].clone(), ascent.trace[0].clone()
+    for query, (images, value) in enumerate(zip(seen[1:], ascent.trace[1:], strict=True), 1):
+        side = max(3, side_of(query, 40, SIDE, SIDE, first=0.1))
+        changed = ((images - best).abs() > 1e-6).any(1).flatten(1).sum(1)
+        assert changed.max() <= 2 * side**2
         better = value > best_value
         best[better], best_value[better] = images[better], value[better]
 
