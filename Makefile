@@ -54,6 +54,7 @@ bench: $(READY)
 	$(BIN)/python bench/attack_step.py --check
 	$(BIN)/python -m bench.prepared --check
 	$(BIN)/python bench/finalise.py --check
+	$(BIN)/python -m bench.training --check
 	$(BIN)/python -m bench.upload --check
 
 study: $(READY)
