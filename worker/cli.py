@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -23,7 +22,7 @@ from core.store.database import Database
 from core.store.keys import SCOPES, issue_key, revoke_key
 from core.store.schema import head, upgrade
 from core.store.tables import ApiKey
-from worker.command import DataOption, database_session, settings_of
+from worker.command import DataOption, database_session, require, settings_of
 from worker.convert_cli import convert
 from worker.datasets_cli import datasets
 from worker.supervisor import Stack, worker_argv, worker_environment
@@ -91,7 +90,7 @@ def demo(
     ] = None,
 ) -> None:
     """Attack the models that come with Windthrow, over HTTP, and write a report."""
-    _require("celery", "torch")
+    require("celery", "torch")
     from worker.demo.client import Service  # noqa: PLC0415 - likewise
     from worker.demo.run import FULL, QUICK, run_demo  # noqa: PLC0415 - other commands do without
 
@@ -126,7 +125,7 @@ def run_worker(
     ] = 1,
 ) -> None:
     """Work on shards. SIGTERM gives running ones back."""
-    _require("celery", "torch")
+    require("celery", "torch")
     argv = worker_argv(processes)
     os.execve(argv[0], argv, {**os.environ, **worker_environment(Settings())})  # noqa: S606 - our own command
 
@@ -134,7 +133,7 @@ def run_worker(
 @cli.command()
 def relay() -> None:
     """Announce queued shards to the workers, and take back those of lost workers. Any number may run."""
-    _require("celery")
+    require("celery")
     from worker.relay import main as run  # noqa: PLC0415 - imports Celery, which other commands do without
 
     run()
@@ -183,18 +182,6 @@ def _announce(stack: Stack, *, seconds: float) -> None:
     console.print(f"  API   {stack.url}   (documentation at {stack.url}/docs)")
     console.print(f"  key   {stack.key}")
     console.print(f"  data  {stack.data_dir}   (logs in logs/)")
-
-
-class MissingExtraError(WindthrowError):
-    """A part of the service is asked for whose packages are not installed here."""
-
-    code = "missing_extra"
-
-
-def _require(*modules: str) -> None:
-    for module in modules:
-        if find_spec(module) is None:
-            raise MissingExtraError(f'this needs {module}: `pip install "windthrow-server[worker]"`')
 
 
 def _stop_on_signals() -> None:

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy.orm import Session
 
+from core.errors import WindthrowError
 from core.settings import Settings
 from core.store.database import Database
 
@@ -21,6 +23,19 @@ def settings_of(data: Path | None) -> Settings:
     """The settings, with another data directory if one is named."""
     settings = Settings()
     return settings if data is None else settings.model_copy(update={"data_dir": data})
+
+
+class MissingExtraError(WindthrowError):
+    """A part of the service is asked for whose packages are not installed here."""
+
+    code = "missing_extra"
+
+
+def require(*modules: str) -> None:
+    """Raise unless these modules are installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtraError(f'this needs {module}: `pip install "windthrow-server[worker]"`')
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from core.errors import InvalidError
 from core.settings import Settings
 from core.store import registered
 from core.store.tables import Dataset
-from worker.command import DataOption, database_session, settings_of
+from worker.command import DataOption, database_session, require, settings_of
 from worker.locations import is_remote
 
 datasets = typer.Typer(no_args_is_help=True, help="Register, list, check and retire data sets.")
@@ -28,6 +28,7 @@ Size = Annotated[str | None, typer.Option(help="Resize samples to HEIGHTxWIDTH; 
 @datasets.command("formats")
 def list_formats() -> None:
     """Show the formats that folders are read in."""
+    require("torch")
     from core.data.folders import FORMATS  # noqa: PLC0415 - imports torch, which other commands do without
 
     table = Table("format", "what it is", "tasks", "splits")
@@ -51,6 +52,7 @@ def add(
     data: DataOption = None,
 ) -> None:
     """Fingerprint a data set and offer it to jobs. Registered again after a change, it is a new version."""
+    require("torch")
     from core.data.folders import describe, fingerprint, open_folder  # noqa: PLC0415 - likewise
 
     settings, shape = settings_of(data), _shape(size)
@@ -118,6 +120,7 @@ def check(
     data: DataOption = None,
 ) -> None:
     """Compare the files of a data set with what they were when it was registered."""
+    require("torch")
     from core.data.folders import verify  # noqa: PLC0415 - likewise
 
     with database_session(data) as (session, settings):
