@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from core.errors import WindthrowError
 from core.settings import Settings
 from tests.worker.bench import EXECUTION, ROOT, until
-from worker.cli import MissingExtraError, cli
+from worker.cli import cli
+from worker.command import MissingExtraError
 from worker.data_directory import InUseError
 from worker.processes import StartError
 from worker.supervisor import Stack
