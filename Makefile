@@ -18,7 +18,7 @@ help:
 	@echo "make check         ruff, mypy --strict, import-linter"
 	@echo "make format        let ruff format the code"
 	@echo "make bench         what is measured, measured again"
-	@echo "make study         every attack on fifteen layouts at four eps: docs/results/attacks.md (hours)"
+	@echo "make study         every attack on fifteen layouts at four eps: docs/results/attacks.md (about an hour)"
 	@echo "make checkpoints   train the shipped models again"
 
 $(READY): pyproject.toml constraints.txt
@@ -56,6 +56,7 @@ bench: $(READY)
 	$(BIN)/python bench/finalise.py --check
 	$(BIN)/python -m bench.training --check
 	$(BIN)/python -m bench.upload --check
+	$(BIN)/python -m bench.dataset
 
 study: $(READY)
 	$(BIN)/python -m bench.attacks

@@ -1,7 +1,7 @@
 """Data sets described without opening them, those that this service brings along among them: no torch here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.errors import InvalidError
 from core.tasks import Task, profile
@@ -34,6 +34,8 @@ class DatasetInfo:
     def measured(self, tasks: Sequence[Task]) -> tuple[Task, ...]:
         """A model's tasks as they are measured here: the labels' owner says how (metrics, class weights).
 
+        The loss that is attacked is the model's, if its profile names one.
+
         Raises:
             InvalidError: it has no labels for one of them, or of another kind or number of channels.
         """
@@ -54,7 +56,7 @@ def measured(dataset: str, labelled: Sequence[Task], tasks: Sequence[Task]) -> t
             raise InvalidError(
                 f"{task.name} is {_described(own)} in the data set {dataset!r}, and {_described(task)} in the model"
             )
-        found.append(own)
+        found.append(replace(own, loss=task.loss or own.loss))
     return tuple(found)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Literal
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -19,7 +20,16 @@ class DatasetNotFoundError(InvalidError):
     code = "dataset_not_found"
 
 
-def register(session: Session, info: DatasetInfo, *, form: str, location: str, **options: object) -> Dataset:
+def register(
+    session: Session,
+    info: DatasetInfo,
+    *,
+    form: str,
+    location: str,
+    fingerprint: str,
+    size: tuple[int, int] | None = None,
+    on_bad: Literal["error", "skip"] = "error",
+) -> Dataset:
     """Offer a data set; one of the same name and version is offered anew, at this place.
 
     Args:
@@ -27,7 +37,9 @@ def register(session: Session, info: DatasetInfo, *, form: str, location: str, *
         info: what it is.
         form: one of `core.data.folders.FORMATS`.
         location: its folder, as workers see it.
-        options: what it is read with; `fingerprint` is the version of its files.
+        fingerprint: the version of its files.
+        size: height and width that samples are resized to.
+        on_bad: what is done about bad samples.
 
     Raises:
         InvalidError: a data set that comes along has this name.
@@ -39,7 +51,7 @@ def register(session: Session, info: DatasetInfo, *, form: str, location: str, *
         row = Dataset(name=info.name, version=info.version)
         session.add(row)
     row.title, row.profile, row.format, row.location = info.title, info.profile, form, location
-    row.fingerprint, row.options = str(options.pop("fingerprint")), dict(options)
+    row.fingerprint, row.options = fingerprint, {"size": size, "on_bad": on_bad}
     row.tasks = [task_to_json(task) for task in info.tasks]
     row.splits, row.image_shape = dict(info.splits), list(info.image_shape)
     row.created_at, row.retired_at = func.now(), None

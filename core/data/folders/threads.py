@@ -46,4 +46,4 @@ class Pool:
         return self.threads
 
     def __setstate__(self, threads: int) -> None:
-        self.__init__(threads)  # type: ignore[misc]
+        self.threads, self._running = threads, None

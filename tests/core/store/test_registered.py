@@ -26,7 +26,7 @@ ROOMS = DatasetInfo(
 
 def add(database: Database, info: DatasetInfo) -> None:
     with database.session() as session:
-        registered.register(session, info, form="windthrow", location="/data", fingerprint="1-aa", size=None)
+        registered.register(session, info, form="windthrow", location="/data", fingerprint="1-aa")
 
 
 def names(database: Database) -> list[tuple[str, str]]:
@@ -44,7 +44,7 @@ def test_what_was_registered_is_offered_as_it_was_described(database: Database) 
             "windthrow",
             "/data",
             "1-aa",
-            {"size": None},
+            {"size": None, "on_bad": "error"},
         )
 
 
@@ -100,6 +100,8 @@ def test_a_model_is_tried_where_there_are_labels_for_its_tasks(database: Databas
 def test_the_labels_owner_says_how_a_task_is_measured() -> None:
     models = (Task("depth", "depth", 1), replace(PARTS, class_names=(), class_weights=()))
     assert ROOMS.measured(models) == (DEPTH, PARTS)
+    (depth,) = ROOMS.measured((replace(models[0], loss="squared"),))
+    assert depth == replace(DEPTH, loss="squared"), "but the loss that is attacked is the model's own"
     with pytest.raises(InvalidError, match="segmentation with 3 channels in the data set 'rooms'"):
         ROOMS.measured((Task("parts", "regression", 3),))
     with pytest.raises(InvalidError, match="which has parts, depth"):
