@@ -9,7 +9,7 @@ READY := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format up checkpoints bench study clean
+.PHONY: help demo test check format up checkpoints bench study attacks clean
 
 help:
 	@echo "make demo          attack the shipped models over HTTP, print the ARP table, write a report (QUICK=1: a minute)"
@@ -18,7 +18,8 @@ help:
 	@echo "make check         ruff, mypy --strict, import-linter"
 	@echo "make format        let ruff format the code"
 	@echo "make bench         what is measured, measured again"
-	@echo "make study         every attack on fifteen layouts at four eps: docs/results/attacks.md (about an hour)"
+	@echo "make study         six layouts, six ways of training, every objective, as one study: docs/results/scenes.md (QUICK=1: minutes)"
+	@echo "make attacks       every attack on fifteen layouts at four eps: docs/results/attacks.md (about an hour)"
 	@echo "make checkpoints   train the shipped models again"
 
 $(READY): pyproject.toml constraints.txt
@@ -59,6 +60,9 @@ bench: $(READY)
 	$(BIN)/python -m bench.dataset
 
 study: $(READY)
+	QUICK=$(QUICK) $(BIN)/python -m bench.study
+
+attacks: $(READY)
 	$(BIN)/python -m bench.attacks
 
 checkpoints: $(READY)

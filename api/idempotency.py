@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api.problems import ProblemError
-from api.text import Line
+from core.specs.document import Line
 from core.store.tables import Idempotency
 
 IdempotencyKey = Annotated[Line | None, Header(alias="Idempotency-Key", description="Makes a repeat safe.")]

@@ -28,6 +28,10 @@ class Settings(BaseSettings):
         max_attempts: how often a shard is started before its job fails.
         ring_after_seconds: a queued shard that others overtook, or idle workers leave alone, for so long is rung again.
         shard_samples: samples per shard, rounded down to whole batches.
+        keep_seconds: how often a training's state is kept; no more of it is lost with its worker.
+        turn_seconds: a training that has run for so long goes back to the queue, and on from there.
+        training_processes: that share a training, each a part of every batch; None is one on every GPU of the worker,
+            at least one. Without as many GPUs, they are on the CPU.
         threads: torch threads per worker process.
         blob_url: where blobs lie: `file:///directory` or `s3://bucket/prefix?endpoint_url=…&region=…`; without it,
             in `data_dir/blobs`.
@@ -74,6 +78,9 @@ class Settings(BaseSettings):
     upload_idle_seconds: float = Field(default=60, gt=0)
     max_body_bytes: int = MIB
     shard_samples: int = Field(default=256, ge=1)
+    keep_seconds: float = Field(default=30, ge=0)
+    turn_seconds: float = Field(default=300, gt=0)
+    training_processes: int | None = Field(default=None, ge=1)
     threads: int = Field(default=1, ge=1)
     execution_module: str = "worker.execution"
 

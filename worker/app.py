@@ -16,6 +16,7 @@ from core.settings import Settings
 QUEUE = "windthrow"
 SHARD_TASK = "windthrow.shard"
 FINALISE_TASK = "windthrow.finalise"
+STUDY_TASK = "windthrow.study"
 
 READY_FILE = "WINDTHROW_READY_FILE"
 """Environment variable: a file that the worker touches once it takes messages."""
@@ -65,12 +66,13 @@ def configure(settings: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_annotations": {
-            FINALISE_TASK: {"soft_time_limit": FINALISE_SECONDS, "time_limit": FINALISE_SECONDS + 60}
+            task: {"soft_time_limit": FINALISE_SECONDS, "time_limit": FINALISE_SECONDS + 60}
+            for task in (FINALISE_TASK, STUDY_TASK)
         },
     }
 
 
-app = Celery("windthrow", include=["worker.tasks"])
+app = Celery("windthrow", include=["worker.tasks", "worker.studies"])
 app.conf.update(configure(Settings()))
 
 

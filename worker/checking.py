@@ -43,7 +43,7 @@ def check_model(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) ->
     manifest, weights, origin = _weights(record, declared, blobs)
     check()
     model = model_of(ModelRecord(record.id, weights, manifest.model_dump(mode="json")), blobs)
-    facts = _trial(model) | {"file": origin, "proof": _proof(shard, model, check)}
+    facts = trial_of(model) | {"file": origin, "proof": proof_of(shard, model, check)}
     report = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "facts": facts,
@@ -62,7 +62,7 @@ def _weights(
         kind = recognise(path)
         if kind is Format.SAFETENSORS and complete is not None:
             return complete, record.sha256, {"format": kind.value}
-        with TemporaryDirectory(dir=_scratch()) as folder:
+        with TemporaryDirectory(dir=scratch()) as folder:
             out = Path(folder) / "weights.safetensors"
             converted = run_limited(path, out, hints=Hints.of(declared.said(), field=declared.state_dict))
             manifest = declared.completed(converted.identity.manifest)
@@ -70,15 +70,19 @@ def _weights(
     return manifest, weights, {"format": kind.value, "names": converted.identity.style}
 
 
-def _scratch() -> Path:
+def scratch() -> Path:
     """Where converted files wait: beside the data, which has room for them."""
     folder = Settings().data_dir / "scratch"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _trial(model: TreeModel) -> dict[str, Any]:
-    """A model that loads is run once, so that one which cannot be run is rejected before any job trusts it."""
+def trial_of(model: TreeModel) -> dict[str, Any]:
+    """A model that loads is run once, so that one which cannot be run is rejected before any job trusts it.
+
+    Raises:
+        BrokenModelError: it predicts what is not a number.
+    """
     grey = torch.full((1, 3, TRIAL_SIDE, TRIAL_SIDE), 0.5, device=device_of(model))
     with torch.no_grad():
         predictions = model(grey)
@@ -91,7 +95,7 @@ def _trial(model: TreeModel) -> dict[str, Any]:
     }
 
 
-def _proof(shard: ShardJob, model: TreeModel, check: Callable[[], None]) -> dict[str, Any]:
+def proof_of(shard: ShardJob, model: TreeModel, check: Callable[[], None]) -> dict[str, Any]:
     """The proof on a few samples; a data set that is missing or unreadable is no fault of the model."""
     record = shard.dataset or shard.fitting(model.tasks)
     if record is None:

@@ -9,6 +9,7 @@ from core.datasets import measured
 from core.jobs.finalise import Assembled, ResultRow
 from core.store.blobs import BlobStore
 from core.tasks import Task
+from worker.keeping import Keeping
 
 __all__ = [
     "Assembled",
@@ -20,11 +21,16 @@ __all__ = [
     "ShardOutput",
     "ShardOutputRef",
     "StopRequested",
+    "TurnOver",
 ]
 
 
 class StopRequested(Exception):  # noqa: N818 - a request, not an error
     """The shard is not wanted any more: its job is over or being cancelled, or its lease is lost."""
+
+
+class TurnOver(Exception):  # noqa: N818 - as above
+    """The shard has had its turn: what it has come to is kept, and it waits for another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +136,16 @@ class Execution(Protocol):
         """A digest of everything that the shard's output depends on: code version and `input_key` included."""
         ...
 
-    def run_shard(self, shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
+    def run_shard(
+        self, shard: ShardJob, *, blobs: BlobStore, keeping: Keeping, check: Callable[[], None]
+    ) -> ShardOutput:
         """Compute. Calls `check` between batches and lets its StopRequested pass.
 
-        For a model check the blob is JSON, `{"parameters": …, "facts": {…}, "manifest": {…}, "weights": digest}`.
+        For a model check the blob is JSON, `{"parameters": …, "facts": {…}, "manifest": {…}, "weights": digest}`;
+        for a training it is that and more, see `core.jobs.trained`.
 
         Raises:
+            TurnOver: what there is so far is kept; the shard goes back to the queue.
             WindthrowError: the user's doing; not tried again. Any other exception is.
         """
         ...

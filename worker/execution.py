@@ -21,13 +21,17 @@ from core.models.prepare import Prepared
 from core.settings import Settings
 from core.specs.attack import AttackSpec
 from core.specs.documents import EvaluationSpec, TransferabilitySpec, calibration_split
+from core.specs.trainings import TrainingSpec
 from core.store.blobs import BlobStore
 from worker.assembly import assemble_evaluation, assemble_transferability, cost_json
 from worker.checking import check_model
 from worker.contract import Assembled, DatasetRecord, ModelRecord, ShardJob, ShardOutput, ShardOutputRef
+from worker.keeping import Keeping
 from worker.resources import dataset_of, device, model_of, prepared_of
+from worker.training import train
+from worker.training_parallel import training_processes
 
-SCIENCE = ("attacks", "data", "evaluation", "models", "specs")
+SCIENCE = ("attacks", "backbones", "data", "evaluation", "models", "specs", "training")
 """The packages beside `core`'s own modules whose code decides a shard's statistics."""
 
 torch.set_num_threads(Settings().threads)
@@ -59,6 +63,8 @@ def result_key(shard: ShardJob) -> str:
         facts |= _evaluation_facts(EvaluationSpec.model_validate(shard.spec), shard)
     elif shard.kind == "transferability":
         facts |= _transfer_facts(TransferabilitySpec.model_validate(shard.spec), shard)
+    elif shard.kind == "training":
+        facts |= _training_facts(TrainingSpec.model_validate(shard.spec), shard)
     else:
         facts["dataset"] = None if shard.dataset is None else shard.dataset.identity("")
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -99,6 +105,20 @@ def _transfer_facts(spec: TransferabilitySpec, shard: ShardJob) -> dict[str, Any
     }
 
 
+def _training_facts(spec: TrainingSpec, shard: ShardJob) -> dict[str, Any]:
+    """Neither the model's name, nor what is done with it afterwards."""
+    manifest = None if spec.manifest is None else spec.manifest.resolved().model_dump(mode="json")
+    processes = training_processes()
+    return {
+        "manifest": manifest,
+        "provider": None if manifest is None else provider(manifest),
+        "recipe": spec.recipe.to_json(),
+        "dataset": _dataset(shard).identity(spec.dataset.split),
+        "samples": spec.dataset.samples,
+        **({} if processes == 1 else {"processes": processes}),  # their sums are rounded in another order
+    }
+
+
 def _measured_on(spec: EvaluationSpec | TransferabilitySpec, shard: ShardJob) -> dict[str, Any]:
     return {"dataset": _dataset(shard).identity(spec.dataset.split), "batch_size": _batch_size(spec)}
 
@@ -108,12 +128,15 @@ def _dataset(shard: ShardJob) -> DatasetRecord:
     return shard.dataset
 
 
-def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
+def run_shard(
+    shard: ShardJob, *, blobs: BlobStore, keeping: Keeping, check: Callable[[], None]
+) -> ShardOutput:
     """Do a shard's work.
 
     Args:
         shard: what is to be done.
         blobs: where checkpoints lie.
+        keeping: where a training keeps how far it has come.
         check: called between batches; raises `StopRequested` when the shard is cancelled or its lease lost.
 
     Raises:
@@ -122,6 +145,8 @@ def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -
     match shard.payload["kind"]:
         case "model_check":
             return check_model(shard, blobs, check)
+        case "training":
+            return train(shard, blobs, keeping, check)
         case "calibration":
             return _calibrate(shard, blobs, check)
         case "probe":

@@ -19,11 +19,11 @@ from core.settings import Settings
 from core.store.database import Database
 from core.store.sweeping import Sweeper
 from core.store.tables import Outbox
-from worker.app import FINALISE_TASK, PRIORITIES, SHARD_TASK, app
+from worker.app import FINALISE_TASK, PRIORITIES, SHARD_TASK, STUDY_TASK, app
 
 log = logging.getLogger(__name__)
 
-TASKS = {"shard": SHARD_TASK, "finalise": FINALISE_TASK}
+TASKS = {"shard": SHARD_TASK, "finalise": FINALISE_TASK, "study": STUDY_TASK}
 BATCH = 100
 POLL_SECONDS = 1.0
 MAX_PAUSE = 10.0

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ def model_of(record: ModelRecord, blobs: BlobStore) -> TreeModel:
         CheckpointError: it cannot be read.
     """
     return _model(blobs, record.sha256, _canonical(record.manifest))
+
+
+def new_model_of(record: ModelRecord, blobs: BlobStore) -> TreeModel:
+    """A copy of a registered model, to be changed; else as `model_of`."""
+    return deepcopy(model_of(record, blobs)).requires_grad_()
 
 
 def prepared_of(

@@ -28,6 +28,8 @@ from core.jobs.finalise import (
     renew_finalise,
 )
 from core.jobs.leases import Claim, LeaseState, claim, fail, find_result, finish, release, renew
+from core.jobs.states import Urgency
+from core.jobs.trained import complete_training
 from core.settings import Settings
 from core.store import registered
 from core.store.blobs import BlobStore, BlobStoreUnavailableError, open_blobs
@@ -44,8 +46,10 @@ from worker.contract import (
     ShardOutput,
     ShardOutputRef,
     StopRequested,
+    TurnOver,
 )
 from worker.heartbeat import Heartbeat
+from worker.keeping import Keeping
 from worker.records import dataset_record, dataset_version, model_records
 
 log = logging.getLogger(__name__)
@@ -116,6 +120,9 @@ def _work(place: Workplace, claimed: Claim, shard: ShardJob) -> None:
         except StopRequested as stop:
             log.info("shard %s stops: %s", claimed.shard_id, stop)
             _release(place, claimed)
+        except TurnOver:
+            log.info("shard %s has had its turn", claimed.shard_id)
+            _release(place, claimed, urgency=Urgency.ORDINARY)
         except WindthrowError as error:
             _fail(place, claimed, code=error.code, message=str(error), retry=False)
         except SoftTimeLimitExceeded:
@@ -144,9 +151,11 @@ def _compute(place: Workplace, claimed: Claim, shard: ShardJob, check: Callable[
     if known is not None and place.blobs.exists(known.blob):
         _finish(place, claimed, key, known.blob, ShardOutput(b"", known.samples, known.cost), reused=True)
         return
-    output = place.execution.run_shard(shard, blobs=place.blobs, check=check)
+    keeping = Keeping(place.database, place.blobs, claimed, key)
+    output = place.execution.run_shard(shard, blobs=place.blobs, keeping=keeping, check=check)
     lost_blob = None if known is None else known.blob
     _finish(place, claimed, key, place.blobs.put(output.blob), output, reused=False, lost_blob=lost_blob)
+    keeping.forget()
 
 
 def _finish(
@@ -183,9 +192,9 @@ def _fail(place: Workplace, claimed: Claim, *, code: str, message: str, retry: b
         fail(session, claimed, code=code, message=message, retry=retry, max_attempts=cap)
 
 
-def _release(place: Workplace, claimed: Claim) -> None:
+def _release(place: Workplace, claimed: Claim, *, urgency: Urgency = Urgency.RESUMED) -> None:
     with place.database.session() as session:
-        release(session, claimed)
+        release(session, claimed, urgency=urgency)
 
 
 @app.task(name=FINALISE_TASK)  # type: ignore[untyped-decorator]
@@ -209,12 +218,22 @@ def finalise(job_id: str) -> None:
     except (SystemExit, KeyboardInterrupt):
         if begun is not None:
             log.info("job %s is left to another", job_id)
-            _abandon(place, begun)
+            abandon(place, begun)
         raise
 
 
-def conclude(place: Workplace, begun: Finalisation) -> None:
-    """Finalise a job that is this worker's to finalise; it stops as soon as that is so no more."""
+Assemble = Callable[[Workplace, Finalisation, Callable[[], None]], None]
+"""Puts together what a job has found and ends it; the last argument raises `StopRequested`, see `Heartbeat.check`."""
+
+
+def conclude(place: Workplace, begun: Finalisation, assemble: Assemble | None = None) -> None:
+    """Finalise a job that is this worker's to finalise; it stops as soon as that is so no more.
+
+    Args:
+        place: this worker's.
+        begun: the job.
+        assemble: how; what shards have found, unless said.
+    """
 
     def beat(session: Session) -> LeaseState:
         return renew_finalise(session, begun, place.settings.lease_seconds)
@@ -222,13 +241,13 @@ def conclude(place: Workplace, begun: Finalisation) -> None:
     with _heartbeat(place, beat, what=f"the end of job {begun.job_id}") as heartbeat:
         try:
             with exits_unmasked():
-                _assemble(place, begun, heartbeat.check)
+                (assemble or _assemble)(place, begun, heartbeat.check)
         except StopRequested as stop:
             log.info("job %s is not finalised here: %s", begun.job_id, stop)
-            _abandon(place, begun)
+            abandon(place, begun)
         except BlobStoreUnavailableError as error:
             log.warning("job %s waits for the store of its results: %s", begun.job_id, error)
-            _abandon(place, begun)
+            abandon(place, begun)
         except WindthrowError as error:
             _fail_job(place, begun, code=error.code, message=str(error))
         except SoftTimeLimitExceeded:
@@ -257,6 +276,18 @@ def _assemble(place: Workplace, begun: Finalisation, check: Callable[[], None]) 
         def write() -> bool:
             with place.database.session() as session:
                 return complete_model_check(session, begun, **report)
+    elif job.kind == "training":
+        trained = json.loads(outputs[0].read())
+
+        def write() -> bool:
+            with place.database.session() as session:
+                return complete_training(
+                    session,
+                    begun,
+                    trained,
+                    code_version=place.execution.code_version(),
+                    shard_samples=place.settings.shard_samples,
+                )
     else:
         assert dataset is not None
         assembled = place.execution.assemble(job.spec, models, outputs, dataset=dataset)
@@ -275,7 +306,8 @@ def _fail_job(place: Workplace, begun: Finalisation, *, code: str, message: str)
         fail_finalise(session, begun, code=code, message=message)
 
 
-def _abandon(place: Workplace, begun: Finalisation) -> None:
+def abandon(place: Workplace, begun: Finalisation) -> None:
+    """Leave a job to another."""
     with place.database.session() as session:
         abandon_finalise(session, begun)
 

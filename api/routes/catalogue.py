@@ -1,4 +1,4 @@
-"""What there is to choose from: backbones, layouts, profiles and data sets, attacks with their JSON schema."""
+"""What there is to choose from: backbones, layouts, profiles and data sets, attacks and recipes with their schemas."""
 
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from api.paging import Limit, Page
 from api.problems import at
 from api.state import Transaction
 from api.views.attacks import AttacksView
+from api.views.recipes import RecipesView
 from core.backbones import Backbone, HeadKind, PluggedBackbone, backbone, backbones, declaration_schema
 from core.datasets import DatasetInfo
 from core.errors import InvalidError
@@ -212,3 +213,9 @@ def list_datasets(session: Transaction, _: Reader) -> list[DatasetView]:
 def list_attacks(_: Reader) -> AttacksView:
     """The algorithms and what they take, the objectives, and the JSON schema that an attack in a job must satisfy."""
     return AttacksView.everything()
+
+
+@router.get("/recipes")
+def list_recipes(_: Reader) -> RecipesView:
+    """The presets of a training's recipe, and the JSON schema that a recipe in a job must satisfy."""
+    return RecipesView.everything()

@@ -20,15 +20,17 @@ from api.auth import Reader, Submitter
 from api.idempotency import IdempotencyKey, answer_once
 from api.paging import Cursor, Limit, Page, newest
 from api.state import AppState, State, Transaction
-from api.text import Line
 from api.views.job import JobView
 from core.jobs import events
 from core.jobs.cancel import cancel
 from core.jobs.errors import JobNotFoundError
 from core.jobs.states import JOB_FINAL, JobKind, JobState
+from core.jobs.studies import submit_study
 from core.jobs.submission import submit_job
-from core.specs.document import Document
+from core.specs.document import Document, Line
 from core.specs.documents import EvaluationSpec, TransferabilitySpec
+from core.specs.studies import StudySpec
+from core.specs.trainings import TrainingSpec
 from core.store.tables import Event, Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -66,7 +68,27 @@ class TransferabilityRequest(_Named, TransferabilitySpec):
         return TransferabilitySpec.model_validate(self.model_dump(exclude={"client_ref"}))
 
 
-JobRequest = Annotated[EvaluationRequest | TransferabilityRequest, Body(discriminator="kind")]
+class TrainingRequest(_Named, TrainingSpec):
+    """A training to queue."""
+
+    @property
+    def spec(self) -> TrainingSpec:
+        """The spec by itself."""
+        return TrainingSpec.model_validate(self.model_dump(exclude={"client_ref"}))
+
+
+class StudyRequest(_Named, StudySpec):
+    """A study to queue."""
+
+    @property
+    def spec(self) -> StudySpec:
+        """The spec by itself."""
+        return StudySpec.model_validate(self.model_dump(exclude={"client_ref"}))
+
+
+JobRequest = Annotated[
+    EvaluationRequest | TransferabilityRequest | TrainingRequest | StudyRequest, Body(discriminator="kind")
+]
 """A spec; `kind` says which."""
 
 
@@ -81,19 +103,20 @@ def submit(
     """Queue a job. With an Idempotency-Key or a `client_ref` it is safe to repeat; works while the broker is down."""
 
     def make() -> JSONResponse:
-        job = submit_job(
-            session,
-            request.spec,
-            key_id=principal.key_id,
-            client_ref=request.client_ref,
-            shard_samples=state.settings.shard_samples,
-        )
+        job = _submit(session, request, key_id=principal.key_id, shard_samples=state.settings.shard_samples)
         session.flush()
         session.refresh(job)
         body = JobView.of(job, _now(session)).model_dump(mode="json")
         return JSONResponse(body, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{job.id}", "ETag": _etag(job)})
 
     return answer_once(session, principal.key_id, key, request.model_dump_json(), make)
+
+
+def _submit(session: Session, request: JobRequest, *, key_id: UUID | None, shard_samples: int) -> Job:
+    spec, client_ref = request.spec, request.client_ref
+    if isinstance(spec, StudySpec):
+        return submit_study(session, spec, key_id=key_id, client_ref=client_ref, shard_samples=shard_samples)
+    return submit_job(session, spec, key_id=key_id, client_ref=client_ref, shard_samples=shard_samples)
 
 
 @router.get("")
@@ -107,6 +130,7 @@ def list_jobs(
     model: Annotated[
         UUID | None, Query(description="Only jobs on this model, among others or alone.")
     ] = None,
+    study: Annotated[UUID | None, Query(description="Only the parts of this study.")] = None,
 ) -> Page[JobView]:
     """Jobs, newest first."""
     statement = select(Job)
@@ -116,6 +140,8 @@ def list_jobs(
         statement = statement.where(Job.kind == kind)
     if model is not None:
         statement = statement.where(Job.model_ids.contains([model]))
+    if study is not None:
+        statement = statement.where(Job.study_id == study)
     rows, following = newest(session, statement, Job.id, cursor=cursor, limit=limit)
     now = _now(session)
     return Page(items=[JobView.of(row, now) for row in rows], next_cursor=following)

@@ -15,7 +15,6 @@ from api.auth import Reader, Submitter
 from api.paging import Cursor, Limit, Page, newest
 from api.problems import FieldProblem, ProblemError, at
 from api.state import State, Transaction
-from api.text import Line
 from core.backbones import backbone
 from core.checkpoint_files import Format, recognise
 from core.checkpoints import CheckpointError, check_tensors, expected_tensors, read_header
@@ -23,6 +22,7 @@ from core.datasets import DatasetInfo
 from core.errors import InvalidError
 from core.jobs.states import ModelState
 from core.jobs.submission import submit_model_check
+from core.specs.document import Line
 from core.specs.manifests import ManifestHints, ModelManifest
 from core.store import registered
 from core.store.blobs import BlobStore
@@ -63,7 +63,12 @@ class ModelView(BaseModel):
     reason: dict[str, Any] | None
     parameters: int | None
     facts: dict[str, Any] | None
-    job: UUID | None = Field(description="The job that checks it; its events tell when that is over.")
+    lineage: dict[str, Any] | None = Field(
+        description="Of a model that was trained here: its job, parent, data version, recipe and code version."
+    )
+    job: UUID | None = Field(
+        description="The job that checks an uploaded model; its events tell when that is over."
+    )
     created_at: datetime
     checked_at: datetime | None
 
@@ -186,6 +191,7 @@ def _view(session: Session, model: Model) -> ModelView:
         reason=model.reason,
         parameters=model.parameters,
         facts=model.facts,
+        lineage=model.lineage,
         job=job,
         created_at=model.created_at,
         checked_at=model.checked_at,

@@ -1,6 +1,7 @@
 """What a finished job found: JSON, CSV, and the pictures that were kept."""
 
 import io
+import json
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -18,6 +19,8 @@ from api.routes.jobs import find_job
 from api.state import State, Transaction
 from api.views.common import csv_answer
 from api.views.evaluation import ResultsView
+from api.views.study import StudyView
+from api.views.training import TrainingView
 from api.views.transferability import TransferabilityView
 from core.jobs.planning import CLEAN
 from core.jobs.states import SUBMITTED_KINDS, SubmittedKind
@@ -28,16 +31,26 @@ from core.store.tables import Job, Model, Result, Shard, ShardResult
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 
 
-@router.get("/results", response_model=ResultsView | TransferabilityView)
+@router.get("/results", response_model=ResultsView | TransferabilityView | TrainingView | StudyView)
 def results(
     job_id: UUID,
+    state: State,
     session: Transaction,
     _: Reader,
     format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the parameter's name in the URL
 ) -> Response:
-    """An evaluation's ARP, per-task ARP and metrics by attack; or a transferability job's matrices."""
+    """What the job found: ARP and metrics by attack, matrices, a model and its curves, or a whole study."""
     job = finished_job(session, job_id)
-    view = TransferabilityView.of(job) if job.kind == "transferability" else _evaluation(session, job)
+    view: ResultsView | TransferabilityView | TrainingView | StudyView
+    match job.kind:
+        case "transferability":
+            view = TransferabilityView.of(job)
+        case "training":
+            view = TrainingView.of(job, _curves(session, state.blobs, job))
+        case "study":
+            view = StudyView.of(job)
+        case _:
+            view = _evaluation(session, job)
     if format == "csv":
         return csv_answer(job, view.table())
     return JSONResponse(view.model_dump(mode="json"))
@@ -86,6 +99,18 @@ def finished_job(
         detail = f"the job is {job.state}; wait for it at /v1/jobs/{job.id}"
         raise ProblemError(HTTPStatus.CONFLICT, "job_not_finished", detail, headers={"Retry-After": "5"})
     return job
+
+
+def _curves(session: Session, blobs: BlobStore, job: Job) -> dict[str, list[float | None]]:
+    """A training's curves, from what its shard found."""
+    blob = session.scalar(
+        select(ShardResult.blob)
+        .join(Shard, Shard.result_key == ShardResult.key)
+        .where(Shard.job_id == job.id)
+    )
+    assert blob is not None
+    curves: dict[str, list[float | None]] = json.loads(blobs.read(blob))["curves"]
+    return curves
 
 
 def _evaluation(session: Session, job: Job) -> ResultsView:

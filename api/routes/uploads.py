@@ -17,8 +17,8 @@ from api.paging import Cursor, Limit, Page, newest
 from api.problems import ProblemError
 from api.receiving import Delivery, find, not_found, receive
 from api.state import AppState, State, Transaction
-from api.text import Line
 from core.jobs.states import UploadState
+from core.specs.document import Line
 from core.store import uploads
 from core.store.tables import Upload
 

@@ -27,8 +27,15 @@ class JobView(BaseModel):
     kind: JobKind
     state: JobState
     cancel_requested: bool
-    model: UUID = Field(description="The first of `models`.")
-    models: list[UUID] = Field(description="In the spec's order; all kinds but transferability have one.")
+    model: UUID | None = Field(description="The first of `models`.")
+    models: list[UUID] = Field(
+        description="In the spec's order: several of a transferability job, none of a study and of a training that "
+        "begins with random weights, one of every other."
+    )
+    study: UUID | None = Field(description="The study that asked for it.")
+    part: str | None = Field(
+        description='Which of the study\'s parts it is, such as "layout 3/clean/training".'
+    )
     client_ref: str | None
     progress: ProgressView
     error: dict[str, Any] | None = Field(description="Why it failed: code, message, and what to do.")
@@ -45,6 +52,8 @@ class JobView(BaseModel):
         links = {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"}
         if job.kind in SUBMITTED_KINDS:
             links["results"] = f"{path}/results"
+        if job.kind == "study":
+            links["parts"] = f"/v1/jobs?study={job.id}"
         return cls(
             id=job.id,
             kind=job.kind,
@@ -52,6 +61,8 @@ class JobView(BaseModel):
             cancel_requested=job.cancel_requested,
             model=job.model_id,
             models=job.model_ids,
+            study=job.study_id,
+            part=job.part,
             client_ref=job.client_ref,
             progress=_progress(job, now),
             error=job.error,

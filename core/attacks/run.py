@@ -23,6 +23,7 @@ from core.modules import frozen
 from core.specs.algorithms import Algorithm
 from core.specs.attack import AttackSpec
 from core.specs.attack_fields import AttackSpecError
+from core.specs.fitting import attacked_tasks
 from core.tasks import Task
 
 RUNS: dict[Algorithm, Callable[[Run], Attempt]] = {
@@ -159,23 +160,3 @@ def still_rising(trace: Sequence[Tensor], samples: int, device: torch.device) ->
     best = torch.stack(list(trace)).cummax(0).values
     late = best[-1] - best[-1 - max(1, round(LAST_SHARE * len(trace)))]
     return late > RISING_SHARE * (best[-1] - best[0]).clamp_min(torch.finfo(best.dtype).tiny)
-
-
-def attacked_tasks(spec: AttackSpec, tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """The tasks whose losses the objective looks at: those of weight 0 are left out.
-
-    Raises:
-        AttackSpecError: the spec names a task that is not there, or none is left.
-    """
-    names = [task.name for task in tasks]
-    for name, field in spec.named_tasks.items():
-        if name not in names:
-            raise AttackSpecError(f"no task {name!r} to attack; there are {', '.join(names)}", field=field)
-    aim = spec.aim
-    if aim is not None and aim.family == "single":
-        return tuple(task for task in tasks if task.name == spec.task)
-    weights = (spec.weights or {}) if aim is not None and aim.family != "stealth" else {}
-    chosen_tasks = tuple(task for task in tasks if weights.get(task.name, 1) != 0)
-    if not chosen_tasks:
-        raise AttackSpecError("there is no task to attack", field="weights" if weights else "tasks")
-    return chosen_tasks

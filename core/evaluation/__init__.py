@@ -1,6 +1,6 @@
 """From a model and attacks to numbers: per-sample statistics, metrics, ARP, intervals, transferability, health."""
 
-from core.evaluation.arp import Arp, average_relative_performance
+from core.arp import Arp, average_relative_performance
 from core.evaluation.evaluate import EvaluationResult, evaluate
 from core.evaluation.health import Flag, attack_flags
 from core.evaluation.metrics import all_metrics, metric_values

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arp import arp_arrays
 from core.errors import InvalidError
-from core.evaluation.arp import arp_arrays
 from core.evaluation.metrics import Floats, metric_arrays
 from core.intervals import Origin, Replicates, check_paired, stored
 from core.tasks import MetricRules, Task

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.arp import arp_arrays
 from core.attacks import AttackOutcome, run_attack
 from core.attacks.damage import CleanScale
 from core.data.batch import Batch
-from core.evaluation.arp import arp_arrays
 from core.evaluation.metrics import metric_arrays
 from core.evaluation.statistics import Statistics, take_statistics
 from core.modules import frozen

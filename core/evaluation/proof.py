@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import torch
 
+from core.arp import average_relative_performance
 from core.data.batch import Dataset
-from core.evaluation.arp import average_relative_performance
 from core.evaluation.health import Flag
 from core.evaluation.metrics import all_metrics
 from core.evaluation.shard import evaluate_shard

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from core.arp import average_relative_performance
 from core.attacks.damage import CleanScale
 from core.data.batch import Dataset
-from core.evaluation.arp import average_relative_performance
 from core.evaluation.finalists import Candidate, Found, Totals, Trial
 from core.evaluation.metrics import all_metrics
 from core.evaluation.shard import Cost, evaluate_shard

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from core.evaluation.arp import Arp, average_relative_performance
+from core.arp import Arp, average_relative_performance
 from core.evaluation.bootstrap import ReplicateTotals, Resampler, take_replicates
 from core.evaluation.metrics import MetricValues, all_metrics
 from core.evaluation.shard import Cost

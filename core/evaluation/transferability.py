@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arp import Arp, Numbers, mean_of_defined
 from core.errors import InvalidError
-from core.evaluation.arp import Arp, Numbers, mean_of_defined
 from core.intervals import LEVEL, Interval, Replicates, interval, stored
 
 Floats = NDArray[np.float64]

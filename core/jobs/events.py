@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.jobs.states import JobState
 from core.store.tables import Event
 
 EVENTS_CHANNEL = "windthrow_events"
@@ -17,11 +18,23 @@ EventType = Literal[
     "job.started",
     "shard.succeeded",
     "shard.retried",
+    "training.progress",
     "job.succeeded",
     "job.failed",
     "job.cancelling",
     "job.cancelled",
+    "part.submitted",
+    "part.ended",
 ]
+
+ENTERED: dict[JobState, EventType] = {
+    "queued": "job.queued",
+    "running": "job.started",
+    "succeeded": "job.succeeded",
+    "failed": "job.failed",
+    "cancelled": "job.cancelled",
+}
+"""The event of a job that has come into a state."""
 
 
 def record(session: Session, job_id: UUID, type: EventType, data: Mapping[str, Any]) -> None:  # noqa: A002 - its name

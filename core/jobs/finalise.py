@@ -12,9 +12,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core.jobs import events
 from core.jobs.leases import LeaseState
-from core.jobs.progress import NOW, fail_locked_job, interval, lock_job, move_job
+from core.jobs.progress import NOW, announce, fail_locked_job, interval, lock_job, move_job
 from core.jobs.reliability import Flag, reliable
 from core.store.tables import Job, Model, Result, Shard, ShardResult
 
@@ -124,7 +123,7 @@ def abandon_finalise(session: Session, begun: Finalisation) -> bool:
 
     False if the lease is no longer this worker's.
     """
-    job = _held(session, begun)
+    job = held_job(session, begun)
     if job is None:
         return False
     job.finalising_token = job.finalising_until = None
@@ -134,7 +133,7 @@ def abandon_finalise(session: Session, begun: Finalisation) -> bool:
 
 def fail_finalise(session: Session, begun: Finalisation, *, code: str, message: str) -> bool:
     """End the job with an error; False if the lease is no longer this worker's."""
-    job = _held(session, begun)
+    job = held_job(session, begun)
     if job is None:
         return False
     fail_locked_job(session, job, error={"code": code, "message": message})
@@ -148,7 +147,7 @@ def complete(
 
     `replicates` are the digests of the rows' replicates in the blob store, by ordinal.
     """
-    job = _held(session, begun)
+    job = held_job(session, begun)
     if job is None:
         return False
     flags = [found.summary.get("flags", ()), *(row.flags for row in found.rows)]
@@ -170,7 +169,7 @@ def complete(
         )
         for row in found.rows
     )
-    _succeed(session, job)
+    end_well(session, job)
     return True
 
 
@@ -193,7 +192,7 @@ def complete_model_check(
         manifest: complete, whatever the user left to the file.
         weights: digest of the safetensors file that is used from here on.
     """
-    job = _held(session, begun)
+    job = held_job(session, begun)
     if job is None:
         return False
     values = {
@@ -206,16 +205,27 @@ def complete_model_check(
         "checked_at": NOW,
     }
     session.execute(update(Model).where(Model.id == job.model_id).values(values))
-    _succeed(session, job)
+    end_well(session, job)
     return True
 
 
-def _held(session: Session, begun: Finalisation) -> Job | None:
-    """The job, locked, if the lease is still this worker's; a job that is over has none."""
+def complete_study(session: Session, begun: Finalisation, summary: Mapping[str, Any]) -> bool:
+    """Write what a study shows and end it. False if the lease is no longer this worker's."""
+    job = held_job(session, begun)
+    if job is None:
+        return False
+    job.summary = dict(summary)
+    end_well(session, job)
+    return True
+
+
+def held_job(session: Session, begun: Finalisation) -> Job | None:
+    """The job, locked, if the lease is still this worker's; a job that is over has none. For what ends jobs."""
     job = lock_job(session, begun.job_id)
     return None if job is None or job.finalising_token != begun.token else job
 
 
-def _succeed(session: Session, job: Job) -> None:
+def end_well(session: Session, job: Job) -> None:
+    """End a locked job whose results are written."""
     move_job(job, "succeeded")
-    events.record(session, job.id, "job.succeeded", {"shards_total": job.shards_total})
+    announce(session, job, {"shards_total": job.shards_total})

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from core.jobs import events, outbox
 from core.jobs.progress import (
     NOW,
+    announce,
     interval,
     lock_job,
     move_job,
@@ -90,7 +91,7 @@ def claim(session: Session, shard_id: UUID, *, worker: str, lease_seconds: float
         return None
     if job.state == "queued":
         move_job(job, "running")
-        events.record(session, job.id, "job.started", {"worker": worker})
+        announce(session, job, {"worker": worker})
     return Claim(
         shard_id=shard_id,
         job_id=job.id,
@@ -146,7 +147,7 @@ def finish(
 
     A key that already has another blob keeps it, unless that is `lost_blob`: one that the store has no more.
     """
-    job, shard = _held(session, claim)
+    job, shard = held(session, claim)
     if job is None or shard is None:
         return False
     result = {
@@ -170,7 +171,7 @@ def fail(session: Session, claim: Claim, *, code: str, message: str, retry: bool
 
     False if the lease is no longer this worker's.
     """
-    job, shard = _held(session, claim)
+    job, shard = held(session, claim)
     if job is None or shard is None:
         return False
     error = {"code": code, "message": message}
@@ -178,9 +179,12 @@ def fail(session: Session, claim: Claim, *, code: str, message: str, retry: bool
     return True
 
 
-def release(session: Session, claim: Claim) -> bool:
-    """The worker is asked to stop: the shard is queued again and the attempt does not count."""
-    job, shard = _held(session, claim)
+def release(session: Session, claim: Claim, *, urgency: Urgency = Urgency.RESUMED) -> bool:
+    """The worker is asked to stop: the shard is queued again and the attempt does not count.
+
+    False if the lease is no longer this worker's. With ORDINARY urgency, others have their turn first.
+    """
+    job, shard = held(session, claim)
     if job is None or shard is None:
         return False
     if job.cancel_requested or job.state != "running":
@@ -188,19 +192,19 @@ def release(session: Session, claim: Claim) -> bool:
         settle_cancel(session, job)
     else:
         shard.attempt -= 1
-        requeue(session, shard)
+        requeue(session, shard, urgency=urgency)
     return True
 
 
-def _fence(claim: Claim) -> tuple[Any, ...]:
-    return Shard.id == claim.shard_id, Shard.lease_token == claim.token, Shard.state == "running"
-
-
-def _held(session: Session, claim: Claim) -> tuple[Job | None, Shard | None]:
+def held(session: Session, claim: Claim) -> tuple[Job | None, Shard | None]:
     """Job and shard, locked, if the lease is still this worker's."""
     job = lock_job(session, claim.job_id)
     statement = select(Shard).where(*_fence(claim)).with_for_update(key_share=True)
     return job, session.scalar(statement.execution_options(populate_existing=True))
+
+
+def _fence(claim: Claim) -> tuple[Any, ...]:
+    return Shard.id == claim.shard_id, Shard.lease_token == claim.token, Shard.state == "running"
 
 
 def _keep(session: Session, result: dict[str, Any], *, lost_blob: str | None) -> None:
@@ -242,7 +246,7 @@ def _progress(session: Session, job: Job, shard: Shard) -> None:
     if job.state != "running":
         return
     job.shards_done += 1
-    job.work_done += shard.work
+    job.work_done += shard.work - shard.kept
     job.version += 1
     done = {"shards_done": job.shards_done, "shards_total": job.shards_total}
     work = {"work_done": job.work_done, "work_total": job.work_total}

@@ -8,12 +8,16 @@ from typing import Any
 from core.specs.attack import AttackSpec
 from core.specs.documents import EvaluationSpec, TransferabilitySpec
 from core.specs.objective import WEIGHTED
+from core.specs.trainings import TrainingSpec
 
 CLEAN = -1
 """Ordinal of the clean pass among a job's results."""
 
 FORWARD = BACKWARD = 0.5
 """Work is counted in passes over one sample: a forward and a backward one together are one."""
+
+TRAINED = FORWARD + 2 * BACKWARD
+"""A forward pass and a backward one to the weights, which takes about twice as long as one to the images."""
 
 SEARCH_SHARE = 0.2
 """Of an `auto_mta` attack's budget, what its search takes at most."""
@@ -95,6 +99,22 @@ def plan_transferability(
         for model, (task, cost) in product(range(len(spec.models)), costs.items())
         for shard in _over(slices, {"kind": "transfer", "model": model, "task": task}, cost=cost)
     ]
+
+
+def plan_training(spec: TrainingSpec, *, samples: int, tasks: int) -> list[ShardPlan]:
+    """The shard of a training: `{"kind": "training"}`. It is one, as nothing of it can be done beside the rest.
+
+    Args:
+        spec: what to train.
+        samples: how many samples it is trained on.
+        tasks: how many tasks the model has.
+    """
+    adversarial, cost = spec.recipe.adversarial, TRAINED
+    if adversarial is not None:
+        cost = TRAINED if adversarial.mix == "adversarial" else 2 * TRAINED
+        cost += _attacking(adversarial.attack.resolved(), tasks)
+    seen = spec.recipe.total(samples) * spec.recipe.batch_size
+    return [ShardPlan(payload={"kind": "training"}, work=seen * cost)]
 
 
 def passes(attack: AttackSpec, *, tasks: int, scorings: int = 2) -> float:

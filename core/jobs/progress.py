@@ -1,5 +1,6 @@
 """How jobs and shards move through their states. Whoever changes either holds the job's row lock."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core.jobs import events, outbox
 from core.jobs.states import (
+    JOB_OPEN,
     JOB_TRANSITIONS,
     SHARD_TRANSITIONS,
     JobState,
@@ -42,6 +44,16 @@ def move_job(job: Job, state: JobState) -> None:
         job.finalising_token = job.finalising_until = None
 
 
+def announce(session: Session, job: Job, data: Mapping[str, Any]) -> None:
+    """Tell of a locked job's new state: an event, and a bell for the study that it is a part of.
+
+    The study's own row is left alone: whoever locks both locks the study first.
+    """
+    events.record(session, job.id, events.ENTERED[_job_state(job)], data)
+    if job.study_id is not None:
+        outbox.ring(session, "study", [job.study_id], urgency=Urgency.URGENT)
+
+
 def move_shard(shard: Shard, state: ShardState) -> None:
     """Change the state of a shard of a locked job and end its lease."""
     assert state in SHARD_TRANSITIONS[_shard_state(shard)], f"no shard goes from {shard.state} to {state}"
@@ -51,11 +63,11 @@ def move_shard(shard: Shard, state: ShardState) -> None:
         shard.finished_at = NOW
 
 
-def requeue(session: Session, shard: Shard) -> None:
-    """Put a running shard back into the queue and ring its bell: it has had its turn, and need not wait for another."""
+def requeue(session: Session, shard: Shard, *, urgency: Urgency = Urgency.RESUMED) -> None:
+    """Put a running shard back into the queue and ring its bell: it came in its turn, and need not wait for another."""
     move_shard(shard, "queued")
     session.flush()
-    outbox.ring(session, "shard", [shard.id], urgency=Urgency.RESUMED)
+    outbox.ring(session, "shard", [shard.id], urgency=urgency)
 
 
 def requeue_or_fail(
@@ -91,7 +103,7 @@ def fail_locked_job(session: Session, job: Job, *, error: dict[str, Any]) -> Non
     move_job(job, "failed")
     cancel_queued(session, job)
     reject_model(session, job, error)
-    events.record(session, job.id, "job.failed", {"error": error})
+    announce(session, job, {"error": error})
 
 
 def cancel_queued(session: Session, job: Job) -> None:
@@ -112,7 +124,7 @@ def settle_cancel(session: Session, job: Job) -> None:
         return
     move_job(job, "cancelled")
     reject_model(session, job, {"code": "cancelled", "message": "the check was cancelled; ask for another"})
-    events.record(session, job.id, "job.cancelled", {})
+    announce(session, job, {})
 
 
 def reject_model(session: Session, job: Job, reason: dict[str, Any]) -> None:
@@ -140,7 +152,10 @@ def interval(seconds: float) -> ColumnElement[Any]:
 
 
 def _any_running(session: Session, job_id: UUID) -> bool:
-    return bool(session.scalar(select(exists().where(Shard.job_id == job_id, Shard.state == "running"))))
+    """Whether a worker is at one of the job's shards, or one of its parts is still open."""
+    shard = exists().where(Shard.job_id == job_id, Shard.state == "running")
+    part = exists().where(Job.study_id == job_id, Job.state.in_(JOB_OPEN))
+    return bool(session.scalar(select(or_(shard, part))))
 
 
 def _job_state(job: Job) -> JobState:

@@ -18,11 +18,16 @@ FORGET_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """How much there was to do."""
+    """How much there was to do.
+
+    Attributes:
+        studies: open ones that were looked at again, which of those that wait for long parts is no sign of a loss.
+    """
 
     expired: int
     rung: int
     finalised: int
+    studies: int
 
 
 def reap(session: Session, *, max_attempts: int, ring_after: float) -> Reaped:
@@ -37,8 +42,9 @@ def reap(session: Session, *, max_attempts: int, ring_after: float) -> Reaped:
     session.flush()
     rung = _ring_shards(session, ring_after=ring_after)
     finalised = _ring_jobs(session, ring_after=ring_after)
+    studies = _ring_studies(session, ring_after=ring_after)
     _forget(session)
-    return Reaped(expired=expired, rung=rung, finalised=finalised)
+    return Reaped(expired=expired, rung=rung, finalised=finalised, studies=studies)
 
 
 def _expire(session: Session, *, max_attempts: int) -> int:
@@ -107,6 +113,16 @@ def _ring_jobs(session: Session, *, ring_after: float) -> int:
         or_(Job.finalising_until.is_(None), Job.finalising_until < NOW),
     )
     return _ring_again(session, "finalise", waiting, _overdue(ring_after))
+
+
+def _ring_studies(session: Session, *, ring_after: float) -> int:
+    """Announce open studies again, whether or not a message was lost: looking at one in vain costs nearly nothing."""
+    waiting = exists().where(
+        Job.id == Outbox.subject,
+        Job.state.in_(JOB_OPEN),
+        or_(Job.finalising_until.is_(None), Job.finalising_until < NOW),
+    )
+    return _ring_again(session, "study", waiting, _overdue(ring_after))
 
 
 def _ring_again(session: Session, topic: Topic, *conditions: ColumnElement[bool]) -> int:

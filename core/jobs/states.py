@@ -5,11 +5,11 @@ from typing import Literal, get_args
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ShardState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-SubmittedKind = Literal["evaluation", "transferability"]
+SubmittedKind = Literal["evaluation", "transferability", "training", "study"]
 JobKind = Literal[SubmittedKind, "model_check"]
 ModelState = Literal["checking", "ready", "rejected"]
 UploadState = Literal["open", "complete"]
-Topic = Literal["shard", "finalise"]
+Topic = Literal["shard", "finalise", "study"]
 
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 SHARD_STATES: tuple[ShardState, ...] = get_args(ShardState)
@@ -35,7 +35,7 @@ class Urgency(IntEnum):
     """A shard that waited for another, was given back, or whose bell was lost: its age is its job's."""
 
     ORDINARY = 2
-    """A shard of a job that was just submitted."""
+    """A shard of a job that was just submitted, or of a training that has had its turn."""
 
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from core.specs.algorithms import Algorithm
 from core.specs.attack import AttackSpec
 from core.specs.attack_fields import MAX_EPS, MAX_L2_EPS
-from core.specs.recipe_fields import RecipeError, one_of, refuse_unless, whole, within
+from core.specs.recipe_fields import PYDANTIC, RecipeError, one_of, refuse_unless, whole, within
 from core.tasks import METRICS, Direction, Task
 
 Evidence = Literal["rise", "metric", "label"]
@@ -39,7 +39,7 @@ class FooledWhen:
         RecipeError: a field is out of range or not one of this rule's.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by Pydantic, no field
+    __pydantic_config__ = PYDANTIC
 
     by: Evidence = "rise"
     threshold: float | None = None
@@ -103,7 +103,7 @@ class Fooled:
         RecipeError: a field is out of range or contradicts another.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by Pydantic, no field
+    __pydantic_config__ = PYDANTIC
 
     rule: FooledWhen | None = None
     tasks: dict[str, FooledWhen] = field(default_factory=dict, hash=False)
@@ -166,7 +166,7 @@ class Adversarial:
         RecipeError: a field is out of range, or the attack is none that training can run; `field` names it.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by Pydantic, no field
+    __pydantic_config__ = PYDANTIC
 
     attack: AttackSpec
     tau: int | None = None

@@ -3,10 +3,16 @@
 import hashlib
 import json
 from copy import copy
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from core.errors import InvalidError
+
+MAX_LINE = 200
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LINE, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""A name or reference, 1 to 200 characters, without the control characters that PostgreSQL and terminals choke on."""
 
 
 class Document(BaseModel):

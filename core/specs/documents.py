@@ -57,10 +57,15 @@ class DatasetRef(Document):
         return self.limit
 
 
-class _Measurement(Document):
-    """What the job kinds that attack and measure have in common."""
+class OnSamples(Document):
+    """A document that names samples."""
 
     dataset: DatasetRef
+
+
+class Measurement(OnSamples):
+    """What the job kinds that attack and measure have in common."""
+
     batch_size: int = Field(default=32, ge=1, le=4096)
     metric_rules: MetricRules = "standard"
     precision: Precision = Field(
@@ -69,11 +74,9 @@ class _Measurement(Document):
     )
 
 
-class EvaluationSpec(_Measurement):
-    """Attack one model on one data set: the clean pass and every attack, scored by ARP (paper Eq. 10)."""
+class Attacked(Measurement):
+    """An evaluation of a model that need not be there yet."""
 
-    kind: Literal["evaluation"]
-    model: UUID
     attacks: list[AttackSpec] = Field(min_length=1, max_length=MAX_ATTACKS)
     previews: int = Field(
         default=0, ge=0, le=16, description="Keep the first images, clean and attacked, as pictures."
@@ -104,7 +107,14 @@ class EvaluationSpec(_Measurement):
         _check_calibration(self.attacks, self.dataset, info)
 
 
-class TransferabilitySpec(_Measurement):
+class EvaluationSpec(Attacked):
+    """Attack one model on one data set: the clean pass and every attack, scored by ARP (paper Eq. 10)."""
+
+    kind: Literal["evaluation"]
+    model: UUID
+
+
+class TransferabilitySpec(Measurement):
     """How far an attack on one task damages the others (paper Eq. 11), within a model and from model to model.
 
     Every task of every model is attacked by itself, and the images are scored on all models.

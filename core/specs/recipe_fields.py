@@ -1,10 +1,15 @@
 """The error for a field of a recipe that is out of its limits, and the checks that raise it. Standard library only."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from core.errors import InvalidError
 from core.specs.attack_fields import is_number
+from core.specs.described import with_attributes
+
+PYDANTIC: Mapping[str, Any] = {"extra": "forbid", "json_schema_extra": with_attributes}
+"""How Pydantic reads and describes the parts of a recipe."""
 
 
 class RecipeError(InvalidError):

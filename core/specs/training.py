@@ -10,7 +10,7 @@ from core.specs.algorithms import Algorithm
 from core.specs.attack import AttackSpec
 from core.specs.attack_fields import MAX_SEED, MAX_WEIGHT
 from core.specs.precision import Precision
-from core.specs.recipe_fields import RecipeError, one_of, refuse_unless, whole, within
+from core.specs.recipe_fields import PYDANTIC, RecipeError, one_of, refuse_unless, whole, within
 
 __all__ = [
     "Adversarial",
@@ -51,7 +51,7 @@ class Optimiser:
         RecipeError: a field is out of range or not one of this optimiser's.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by Pydantic, no field
+    __pydantic_config__ = PYDANTIC
 
     name: OptimiserName = "adamw"
     learning_rate: float = 1e-3
@@ -89,7 +89,7 @@ class Schedule:
         RecipeError: a field is out of range or not one of this schedule's.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by Pydantic, no field
+    __pydantic_config__ = PYDANTIC
 
     name: ScheduleName = "constant"
     every: int | None = None
@@ -123,7 +123,7 @@ class Augmentation:
         RecipeError: a field is out of range.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by Pydantic, no field
+    __pydantic_config__ = PYDANTIC
 
     flip: bool = False
     shift: int = 0
@@ -154,7 +154,7 @@ class Recipe:
         RecipeError: a field is out of range or contradicts another; `field` names it.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by Pydantic, no field
+    __pydantic_config__ = PYDANTIC
 
     iterations: int | None = None
     epochs: int | None = None

@@ -150,7 +150,7 @@ class Model(Table):
 
     `declared` is what the user said of it, and `manifest_digest` that one's digest; `manifest` is null until all of
     it is known. `weights` is the digest of the safetensors file that is used: `sha256` itself, or what that was
-    converted to.
+    converted to. `lineage` is how one that was trained here came about; null for one that was uploaded.
     """
 
     __tablename__ = "models"
@@ -160,6 +160,7 @@ class Model(Table):
     name: Mapped[str | None]
     sha256: Mapped[str]
     weights: Mapped[str | None]
+    lineage: Mapped[dict[str, Any] | None]
     declared: Mapped[dict[str, Any]] = mapped_column(default=dict)
     manifest: Mapped[dict[str, Any] | None] = mapped_column(Json)
     manifest_digest: Mapped[str]
@@ -175,8 +176,9 @@ class Model(Table):
 class Job(Table):
     """A spec being worked off. `version` grows with every change; work counts passes over one sample.
 
-    `model_ids` are the spec's models in its order, and `model_id` is the first. `summary` is what the finished job
-    found beside its results.
+    `model_ids` are the spec's models in its order, and `model_id` is the first; a training from random weights and a
+    study have none. `summary` is what the finished job found beside its results. A job that a study asked for has
+    the `study_id` and is that study's `part`.
     """
 
     __tablename__ = "jobs"
@@ -186,7 +188,9 @@ class Job(Table):
         CheckConstraint("shards_done >= 0 AND shards_done <= shards_total", name="shards"),
         CheckConstraint("(state IN ('queued', 'running')) = (finished_at IS NULL)", name="finished"),
         CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
-        CheckConstraint("model_ids[1] = model_id", name="models"),
+        UniqueConstraint("study_id", "part"),
+        CheckConstraint("model_ids[1] IS NOT DISTINCT FROM model_id", name="models"),
+        CheckConstraint("(study_id IS NULL) = (part IS NULL)", name="part"),
         CheckConstraint("(finalising_token IS NULL) = (finalising_until IS NULL)", name="finalising"),
         Index("ix_jobs_model_ids", "model_ids", postgresql_using="gin"),
         Index("ix_jobs_open", "state", postgresql_where=text("state IN ('queued', 'running')")),
@@ -197,9 +201,11 @@ class Job(Table):
     state: Mapped[str] = mapped_column(default="queued")
     spec: Mapped[dict[str, Any]]
     spec_digest: Mapped[str]
-    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"), index=True)
+    model_id: Mapped[UUID | None] = mapped_column(ForeignKey("models.id"), index=True)
     model_ids: Mapped[list[UUID]]
     client_ref: Mapped[str | None] = mapped_column(unique=True)
+    study_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    part: Mapped[str | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     shards_total: Mapped[int]
     shards_done: Mapped[int] = mapped_column(default=0)
@@ -221,6 +227,7 @@ class Shard(Table):
     """A piece of a job that one worker does in one go, under a lease.
 
     `after` is the ordinal of an earlier shard of the job whose output it needs; until that has succeeded it waits.
+    `kept` is how much of its work would survive the loss of its worker.
     """
 
     __tablename__ = "shards"
@@ -233,6 +240,7 @@ class Shard(Table):
         CheckConstraint("(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease"),
         CheckConstraint("(state = 'succeeded') = (result_key IS NOT NULL)", name="result"),
         CheckConstraint("attempt >= 0", name="attempt"),
+        CheckConstraint("kept >= 0 AND kept <= work", name="kept"),
         Index("ix_shards_after", "job_id", "after", postgresql_where=text("after IS NOT NULL")),
         Index("ix_shards_lease_expires_at", "lease_expires_at", postgresql_where=text("state = 'running'")),
         Index("ix_shards_queued", "created_at", postgresql_where=text("state = 'queued'")),
@@ -244,6 +252,7 @@ class Shard(Table):
     ordinal: Mapped[int]
     payload: Mapped[dict[str, Any]]
     work: Mapped[float]
+    kept: Mapped[float] = mapped_column(default=0.0)
     after: Mapped[int | None]
     state: Mapped[str] = mapped_column(default="queued")
     attempt: Mapped[int] = mapped_column(default=0)
@@ -269,6 +278,21 @@ class ShardResult(Table):
     cost: Mapped[dict[str, Any]]
     code_version: Mapped[str]
     created_at: Mapped[datetime] = _created()
+
+
+class KeptState(Table):
+    """How far a long piece of work has come, by the key that its result will have: whoever does it goes on from here.
+
+    `position` grows with every state that is kept; `blob` is the newest.
+    """
+
+    __tablename__ = "kept_states"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    blob: Mapped[str]
+    position: Mapped[int]
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    kept_at: Mapped[datetime] = _created()
 
 
 class Result(Table):

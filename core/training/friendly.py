@@ -9,16 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from core.attacks import attacked_tasks
 from core.attacks.ascent import tied, unshared
 from core.attacks.draws import Draws
 from core.attacks.objectives import Objective, make_objective
 from core.attacks.threat import ball_around
 from core.data.batch import Batch
-from core.errors import under
 from core.evaluation.shard import PIXEL_STEP
 from core.modules import accepts_only, frozen
-from core.specs.attack import AttackSpec
+from core.specs.fitting import attacked_tasks, check_adversarial, judged_tasks
 from core.specs.training import Adversarial
 from core.tasks import Task
 from core.training.fooling import Judge, Record
@@ -88,26 +86,6 @@ def friendly_attack(
             if not attack.advance(step):
                 break
     return attack.outcome()
-
-
-def check_adversarial(adversarial: Adversarial, tasks: Sequence[Task]) -> None:
-    """Check what an adversarial training says of tasks against those there are.
-
-    Raises:
-        InvalidError: it names others, or a rule does not fit its task; `field` names the place.
-    """
-    with under("attack"):
-        attacked = attacked_tasks(adversarial.attack, tasks)
-    with under("fooled"):
-        adversarial.fooled.check(judged_tasks(adversarial.attack, attacked))
-
-
-def judged_tasks(spec: AttackSpec, attacked: Sequence[Task]) -> tuple[Task, ...]:
-    """The tasks that a sample is fooled in: those that are raised, so not the ones that stealth holds."""
-    aim = spec.aim
-    if aim is None or aim.family != "stealth":
-        return tuple(attacked)
-    return tuple(task for task in attacked if task.name in aim.tasks)
 
 
 class _Attack:

@@ -14,14 +14,13 @@ import torch
 from torch import nn
 
 from core.data.batch import Batch, Dataset
-from core.errors import under
 from core.modules import device_of
-from core.specs.training import Recipe, RecipeError
+from core.specs.fitting import check_recipe
+from core.specs.training import Recipe
 from core.tasks import Task
 from core.training.augment import augmented
 from core.training.curves import Curves, Report
 from core.training.feed import ahead
-from core.training.friendly import check_adversarial
 from core.training.iteration import Iteration
 from core.training.keys import rows_of
 from core.training.optimise import copied, load_optimiser_state, optimiser_state
@@ -207,26 +206,3 @@ class Trainer:
 def channels_last(batch: Batch) -> Batch:
     """The batch with its images laid out as the weights are: an attack's steps are slow between two layouts."""
     return replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
-
-
-def check_recipe(recipe: Recipe, tasks: Sequence[Task], *, processes: int = 1) -> None:
-    """Check what a recipe says of tasks against those there are, and its batch against the processes.
-
-    Raises:
-        InvalidError: they do not fit; `field` names the place.
-    """
-    names = [task.name for task in tasks]
-    if unknown := sorted(set(recipe.task_weights) - set(names)):
-        raise RecipeError(
-            f"there is no task {unknown[0]!r}; there are {', '.join(names)}",
-            field=f"task_weights.{unknown[0]}",
-        )
-    if recipe.adversarial is not None:
-        with under("adversarial"):
-            check_adversarial(recipe.adversarial, tasks)
-    if recipe.batch_size // recipe.accumulation < processes:
-        raise RecipeError(
-            f"a batch of {recipe.batch_size} in {recipe.accumulation} parts leaves some of the {processes} "
-            "processes nothing to do",
-            field="batch_size",
-        )

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -56,6 +57,23 @@ def joined(backend: Backend | None = None) -> Iterator[Group]:
         yield group
 
 
+@contextmanager
+def joined_at(meeting: Path, rank: int, processes: int, *, backend: Backend | None = None) -> Iterator[Group]:
+    """A place among processes of this machine, however they were started.
+
+    Args:
+        meeting: a file by which they find each other, the same for all; nothing is there before.
+        rank: this process's number, from 0 on.
+        processes: how many there are.
+        backend: as for `joined`.
+    """
+    where = f"file://{meeting.absolute()}"
+    with _in_group(
+        backend or _suitable(processes), rank, init_method=where, rank=rank, world_size=processes
+    ) as group:
+        yield group
+
+
 def run_parallel(
     work: Work, processes: int, *, arguments: tuple[Any, ...] = (), backend: Backend | None = None
 ) -> None:
@@ -71,9 +89,7 @@ def run_parallel(
     """
     threads = max(1, torch.get_num_threads() // processes)
     with tempfile.TemporaryDirectory(prefix="windthrow-") as folder:
-        meeting = f"file://{folder}/meeting"
-        chosen = backend or _suitable(processes)
-        handed = (work, arguments, processes, chosen, meeting, threads)
+        handed = (work, arguments, processes, backend, Path(folder) / "meeting", threads)
         spawn(_one, handed, nprocs=processes)  # type: ignore[no-untyped-call]  # as torch leaves it
 
 
@@ -82,12 +98,12 @@ def _one(
     work: Work,
     arguments: tuple[Any, ...],
     processes: int,
-    backend: Backend,
-    meeting: str,
+    backend: Backend | None,
+    meeting: Path,
     threads: int,
 ) -> None:
     torch.set_num_threads(threads)
-    with _in_group(backend, rank, init_method=meeting, rank=rank, world_size=processes) as group:
+    with joined_at(meeting, rank, processes, backend=backend) as group:
         work(group, *arguments)
 
 

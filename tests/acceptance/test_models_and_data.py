@@ -1,8 +1,5 @@
 """A user arrives with a file from somebody's training code and a data set on a disk: both go in as they are."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +7,11 @@ import pytest
 import torch
 
 from core.attacks import AttackSpec
-from core.data import open_dataset
 from core.data.folders import open_folder
 from core.evaluation import evaluate
 from core.models import TreeModel, load_checkpoint
 from core.tasks import profile
-from tests.core.data.folder_writers import png_bytes
+from tests.pairs import operate, write_pairs
 from tests.service import Caller, Json, pointers
 from worker.demo.models import DEMO_MODELS
 
@@ -29,46 +25,17 @@ ATTACK: Json = {"algorithm": "pgd", "objective": "total", "eps": 8, "steps": 4}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some of the digits in the general format: PNG files and a manifest."""
     root = tmp_path_factory.mktemp("pairs")
-    manifest: Json = {
-        "format": "windthrow",
-        "format_version": 1,
-        "name": "pairs",
-        "profile": "digits",
-        "image": {"encoding": "png8"},
-        "labels": {"left": {"encoding": "value"}, "right": {"encoding": "value"}},
-        "splits": {},
-    }
-    for split, count in SPLITS.items():
-        batch = open_dataset("digits", split).batch(range(count))
-        samples = []
-        for number in range(count):
-            name = f"{split}-{number}.png"
-            pixels = (batch.images[number] * 255).round().byte().permute(1, 2, 0).numpy()
-            (root / name).write_bytes(png_bytes(pixels))
-            labels = {task.name: int(batch.labels[task.name][number]) for task in TASKS}
-            samples.append({"key": f"{split}-{number}", "image": name, **labels})
-        manifest["splits"][split] = {"samples": samples}
-    (root / "dataset.json").write_text(json.dumps(manifest))
+    write_pairs(root, SPLITS)
     return root
-
-
-def server(caller: Caller, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of an operator on the machine of the service."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments, "--data", str(caller.stack.data_dir)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
 def registered(caller: Caller, folder: Path) -> Iterator[Json]:
-    done = server(caller, "datasets", "add", "pairs", str(folder), "--title", "Pairs of digits")
+    done = operate(caller, "datasets", "add", "pairs", str(folder), "--title", "Pairs of digits")
     assert done.returncode == 0, done.stderr
     (found,) = [entry for entry in caller.get("/v1/datasets").json() if entry["name"] == "pairs"]
     yield found
-    assert server(caller, "datasets", "remove", "pairs").returncode == 0
+    assert operate(caller, "datasets", "remove", "pairs").returncode == 0
     assert "pairs" not in {entry["name"] for entry in caller.get("/v1/datasets").json()}
 
 
@@ -180,7 +147,7 @@ def test_files_that_changed_under_a_job_fail_it_and_say_which(
     before = path.read_bytes()
     path.write_bytes((folder / "test-1.png").read_bytes())
     try:
-        assert server(caller, "datasets", "check", "pairs").returncode == 1
+        assert operate(caller, "datasets", "check", "pairs").returncode == 1
         attack = {**ATTACK, "eps": 5}
         spec = caller.evaluation(from_torch["id"], dataset={"name": "pairs"}, attacks=[attack], batch_size=4)
         job = ended(caller, caller.service.submit(spec)["id"])

@@ -105,3 +105,11 @@ def test_every_form_of_objective_is_one_that_attacks_take(caller: Caller) -> Non
     assert {"single:<task>", "stealth:<task>+<task>", "total", attacks["default_objective"]} <= set(
         objectives
     )
+
+
+def test_recipes_are_the_presets_and_a_schema(caller: Caller) -> None:
+    found = caller.get("/v1/recipes").json()
+    paper = found["presets"]["paper"]
+    assert (paper["iterations"], paper["optimiser"]["betas"]) == (20_000, [0.5, 0.999])
+    assert paper["adversarial"]["attack"]["steps"] == 20
+    assert "tau" in found["schema"]["$defs"]["Adversarial"]["properties"]

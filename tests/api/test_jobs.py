@@ -27,7 +27,7 @@ from tests.service import ATTACK, Caller, Json, pointers
         ({"dataset": {"name": "scenes"}}, "#/dataset/name"),
         ({"dataset": {"name": "digits", "limit": 10_000}}, "#/dataset/limit"),
         ({"batch_size": 0}, "#/batch_size"),
-        ({"kind": "training"}, "#/kind"),
+        ({"kind": "guess"}, "#/kind"),
         ({"model": str(uuid4())}, "#/model"),
         ({"model": "mine"}, "#/model"),
     ],

@@ -60,11 +60,14 @@ def test_a_model_that_cannot_be_used_is_pointed_at(desk: Desk, models: list[str]
     assert (other_tasks.status_code, pointers(other_tasks)) == (422, ["#/models/2"])
 
 
-@pytest.mark.parametrize("kind", ["training", "", "model_check", 5, None, [], {}, "a'b"])
+KINDS = "kind must be one of evaluation, transferability, training, study"
+
+
+@pytest.mark.parametrize("kind", ["guess", "", "model_check", 5, None, [], {}, "a'b"])
 def test_an_unknown_kind_is_told_the_kinds_there_are(desk: Desk, models: list[str], kind: object) -> None:
     answer = desk.caller.post("/v1/jobs", spec(*models, kind=kind))
     assert (answer.status_code, pointers(answer)) == (422, ["#/kind"])
-    assert answer.json()["detail"].startswith("kind must be one of evaluation, transferability; got ")
+    assert answer.json()["detail"].startswith(f"{KINDS}; got ")
 
 
 def test_a_kind_that_is_half_a_character_is_refused(desk: Desk) -> None:
@@ -76,7 +79,7 @@ def test_a_kind_that_is_half_a_character_is_refused(desk: Desk) -> None:
 def test_a_spec_without_a_kind_is_told_the_kinds_there_are(desk: Desk) -> None:
     answer = desk.caller.post("/v1/jobs", {"models": []})
     assert (answer.status_code, pointers(answer)) == (422, ["#/kind"])
-    assert answer.json()["detail"] == "kind must be one of evaluation, transferability; it is missing"
+    assert answer.json()["detail"] == f"{KINDS}; it is missing"
 
 
 def test_a_job_lists_its_models_and_is_found_by_each(desk: Desk, models: list[str]) -> None:

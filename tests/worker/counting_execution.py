@@ -21,6 +21,7 @@ from worker.contract import (
     ShardOutput,
     ShardOutputRef,
 )
+from worker.keeping import Keeping
 
 
 class RefusedError(WindthrowError):
@@ -41,7 +42,10 @@ def code_version() -> str:
     return "counting"
 
 
-def run_shard(shard: ShardJob, *, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
+def run_shard(
+    shard: ShardJob, *, blobs: BlobStore, keeping: Keeping, check: Callable[[], None]
+) -> ShardOutput:
+    assert keeping.key == result_key(shard)
     assert isinstance(blobs, FileBlobs)
     assert blobs.root.is_absolute()
     with (_place() / "runs").open("a") as runs:

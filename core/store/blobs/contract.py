@@ -50,5 +50,8 @@ class BlobStore(Hashable, Protocol):
     def adopt(self, draft: Path, digest: str) -> None:
         """Take over a finished, synced file of that digest, for which the caller vouches; its place is empty then."""
 
+    def delete(self, digest: str) -> None:
+        """Delete the blob, if it is here; the caller vouches that nothing refers to it."""
+
     def sweep(self, *, older_than: float) -> int:
         """Delete drafts that a crash has left behind more than so many seconds ago; how many there were."""

@@ -90,6 +90,10 @@ class FileBlobs:
                 self._place(path, digest)
             draft.unlink()
 
+    def delete(self, digest: str) -> None:
+        """Delete the blob, if it is here."""
+        self.path(digest).unlink(missing_ok=True)
+
     def sweep(self, *, older_than: float) -> int:
         """Delete old files under `tmp/`."""
         oldest, count = time.time() - older_than, 0

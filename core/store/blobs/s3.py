@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -112,6 +112,11 @@ class S3Blobs:
             with draft.open("rb") as file, _told(digest):
                 obstore.put(self._store, _key(digest), file, chunk_size=piece, max_concurrency=PIECES_AT_ONCE)
         draft.unlink()
+
+    def delete(self, digest: str) -> None:
+        """Delete the object, if it is there; copies on machines go when their cache is full."""
+        with suppress(BlobNotFoundError), _told(digest):
+            obstore.delete(self._store, _key(digest))
 
     def sweep(self, *, older_than: float) -> int:
         """Nothing: pieces of objects that were never finished are what the bucket's lifecycle rules are for."""

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import core
+from core.arp import arp_arrays, mean_of_defined, relative_drop
 from core.errors import InvalidError
 from core.evaluation import average_relative_performance
-from core.evaluation.arp import arp_arrays, mean_of_defined, relative_drop
 from core.tasks import profile
 
 TABLE = json.loads((Path(core.__file__).parent / "reference" / "nyuv2.json").read_text())[

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from core.arp import average_relative_performance
 from core.attacks.damage import CleanScale, Damage
 from core.data.batch import Batch
-from core.evaluation.arp import average_relative_performance
 from core.evaluation.metrics import all_metrics
 from core.evaluation.search import class_shares
 from core.evaluation.statistics import Statistics, take_statistics

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import core
+from core.arp import Arp
 from core.errors import InvalidError
-from core.evaluation.arp import Arp
 from core.evaluation.transferability import transfer_ratio, transferability
 from core.intervals import Interval, Origin, Replicates, stored
 from core.tasks import profile
