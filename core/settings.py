@@ -29,6 +29,7 @@ class Settings(BaseSettings):
         ring_after_seconds: a queued shard that others overtook, or idle workers leave alone, for so long is rung again.
         shard_samples: samples per shard, rounded down to whole batches.
         keep_seconds: how often a training's state is kept; no more of it is lost with its worker.
+        state_expiry_seconds: for how long the state of a training that failed or was cancelled is kept.
         turn_seconds: a training that has run for so long goes back to the queue, and on from there.
         training_processes: that share a training, each a part of every batch; None is one on every GPU of the worker,
             at least one. Without as many GPUs, they are on the CPU.
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = MIB
     shard_samples: int = Field(default=256, ge=1)
     keep_seconds: float = Field(default=30, ge=0)
+    state_expiry_seconds: float = Field(default=30 * 86_400, gt=0)
     turn_seconds: float = Field(default=300, gt=0)
     training_processes: int | None = Field(default=None, ge=1)
     threads: int = Field(default=1, ge=1)

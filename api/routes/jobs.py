@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from api.auth import Reader, Submitter
 from api.idempotency import IdempotencyKey, answer_once
@@ -133,7 +133,7 @@ def list_jobs(
     study: Annotated[UUID | None, Query(description="Only the parts of this study.")] = None,
 ) -> Page[JobView]:
     """Jobs, newest first."""
-    statement = select(Job)
+    statement = select(Job).options(defer(Job.summary))  # a study's is large
     if state is not None:
         statement = statement.where(Job.state == state)
     if kind is not None:

@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 
 from core.jobs import events
 from core.jobs.leases import Claim, held
-from core.store.tables import KeptState, Model, Result, ShardResult, Upload
+from core.jobs.progress import NOW, interval
+from core.jobs.states import JOB_OPEN
+from core.store.tables import Job, KeptState, Model, Result, ShardResult, Upload
 
 
 def kept_state(session: Session, key: str) -> KeptState | None:
@@ -69,6 +71,21 @@ def forget(session: Session, key: str) -> str | None:
         return None
     session.delete(state)
     return state.blob
+
+
+def forget_older(session: Session, *, seconds: float, limit: int = 100) -> list[str]:
+    """Keep no states any more of jobs that are over and that nobody has gone on with for so long; their blobs."""
+    old = (
+        select(KeptState)
+        .join(Job, Job.id == KeptState.job_id)
+        .where(KeptState.kept_at < NOW - interval(seconds), Job.state.not_in(JOB_OPEN))
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=KeptState)
+    )
+    states = session.scalars(old).all()
+    for state in states:
+        session.delete(state)
+    return [state.blob for state in states]
 
 
 def unused(session: Session, digest: str) -> bool:

@@ -123,13 +123,13 @@ def _note(session: Session, study: Job, there: Mapping[str, Job]) -> None:
     if study.state == "queued" and any(job.state != "queued" for job in there.values()):
         move_job(study, "running")
         announce(session, study, {})
+    study.work_done = sum(job.work_done for job in there.values())
     told = select(Event.data).where(Event.job_id == study.id, Event.type == "part.ended")
     known = {data["part"] for data in session.scalars(told)}
     for name, job in there.items():
         if job.state not in JOB_FINAL or name in known:
             continue
         study.shards_done += 1
-        study.work_done += job.work_done
         study.version += 1
         done = {"shards_done": study.shards_done, "shards_total": study.shards_total}
         work = {"work_done": study.work_done, "work_total": study.work_total}

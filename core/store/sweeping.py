@@ -1,9 +1,11 @@
-"""What nobody will miss: uploads that were left, and files of a crash. Safe at any time, and twice at once."""
+"""What nobody will miss: uploads and trainings that were left, files of a crash. Safe at any time and twice at once."""
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 
+from core.jobs.keeping import forget_older, unused
 from core.settings import Settings
 from core.store import uploads
 from core.store.blobs import BlobStore, open_blobs
@@ -23,6 +25,7 @@ class Swept:
     expired: int
     parts: int
     drafts: int
+    states: int = 0
 
 
 class Sweeper:
@@ -33,20 +36,35 @@ class Sweeper:
         staging: where their parts are.
         blobs: where they end.
         seconds: for how long nobody must have sent to an upload, or touched a file.
+        state_seconds: for how long nobody must have gone on with a training that is over.
     """
 
-    def __init__(self, database: Database, staging: Staging, blobs: BlobStore, *, seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        staging: Staging,
+        blobs: BlobStore,
+        *,
+        seconds: float,
+        state_seconds: float = math.inf,
+    ) -> None:
         self._database = database
         self._staging = staging
         self._blobs = blobs
         self._seconds = seconds
+        self._state_seconds = state_seconds
         self._due_at = 0.0
 
     @classmethod
     def of(cls, settings: Settings, database: Database) -> "Sweeper":
         """The sweeper of a service with these settings."""
-        seconds = settings.upload_expiry_seconds
-        return cls(database, Staging(settings.staging), open_blobs(settings), seconds=seconds)
+        return cls(
+            database,
+            Staging(settings.staging),
+            open_blobs(settings),
+            seconds=settings.upload_expiry_seconds,
+            state_seconds=settings.state_expiry_seconds,
+        )
 
     def sweep_if_due(self) -> None:
         """Sweep every minute, or more often where uploads expire sooner than that."""
@@ -64,7 +82,8 @@ class Sweeper:
     def sweep(self) -> Swept:
         """Sweep once."""
         expired = self._expire()
-        return Swept(expired, self._drop_strays(), self._blobs.sweep(older_than=self._seconds))
+        drafts = self._blobs.sweep(older_than=self._seconds)
+        return Swept(expired, self._drop_strays(), drafts, self._forget_states())
 
     def _expire(self) -> int:
         with self._database.session() as session:
@@ -82,6 +101,18 @@ class Sweeper:
                 count += 1
             part.close()
         return count
+
+    def _forget_states(self) -> int:
+        if self._state_seconds == math.inf:
+            return 0
+        with self._database.session() as session:
+            blobs = forget_older(session, seconds=self._state_seconds)
+        for blob in blobs:
+            with self._database.session() as session:
+                free = unused(session, blob)
+            if free:
+                self._blobs.delete(blob)
+        return len(blobs)
 
     def _drop_strays(self) -> int:
         old = list(self._staging.left(older_than=self._seconds))

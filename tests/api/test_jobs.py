@@ -213,7 +213,7 @@ def test_a_cancelled_job_ends_cancelled_and_has_no_results(caller: Caller, ready
 
 
 def test_jobs_are_listed_by_state_page_by_page(caller: Caller, ready_model: str) -> None:
-    for _ in range(3):
+    for _ in range(4):
         caller.post("/v1/jobs", caller.evaluation(ready_model))
     first = caller.get("/v1/jobs", params={"limit": 2, "kind": "evaluation"}).json()
     second = caller.get(

@@ -6,8 +6,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
+from core.jobs.cancel import cancel
 from core.jobs.finalise import begin_finalise
-from core.jobs.keeping import forget, keep, kept_state, tell, unused
+from core.jobs.keeping import forget, forget_older, keep, kept_state, tell, unused
 from core.jobs.leases import Claim, release
 from core.jobs.planning import plan_training
 from core.jobs.states import Urgency
@@ -162,6 +163,20 @@ def test_forgetting_gives_back_the_blob(database: Database) -> None:
         assert forget(session, "key") is None
     with database.session() as session:
         assert unused(session, BLOBS[0])
+
+
+def test_states_of_trainings_that_are_over_expire(database: Database) -> None:
+    open_one, over = claimed(database), claimed(database, recipe={**RECIPE, "seed": 1})
+    keep_one(database, open_one, BLOBS[0], 1)
+    keep_one(database, over, BLOBS[1], 1, key="other")
+    with database.session() as session:
+        cancel(session, over.job_id)
+        release(session, over)
+    with database.session() as session:
+        assert forget_older(session, seconds=60) == []
+        assert forget_older(session, seconds=-1) == [BLOBS[1]]
+    with database.session() as session:
+        assert kept_state(session, "key") is not None
 
 
 def test_a_blob_that_is_a_result_or_a_model_is_in_use(database: Database, model_id: UUID) -> None:
