@@ -1,0 +1,172 @@
+"""Requests and answers as values, and what an answer means. Nothing here does input or output."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from windthrow.errors import (
+    AuthError,
+    FieldProblem,
+    JobFailed,
+    RequestError,
+    ServiceError,
+    Unavailable,
+    WindthrowError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from windthrow._files import FilePart
+    from windthrow.records import Json
+
+NOT_MODIFIED = 304
+PASSING = frozenset({408, 429, 502, 503, 504})
+"""Statuses of troubles that may pass by themselves."""
+OF_THE_JOB = frozenset({"job_failed", "job_cancelled"})
+"""Codes of refusals whose reason is how the job ended."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes:
+        path: below the service's URL, its variable parts quoted.
+        patience: seconds in which something must come; the client's own timeout unless said.
+        repeatable: that doing it twice is doing it once.
+        deadline: when, on the monotonic clock, nobody waits for it any more.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | FilePart | None = None
+    patience: float | None = None
+    repeatable: bool = True
+    deadline: float = math.inf
+
+    @classmethod
+    def sending(
+        cls, path: str, document: Mapping[str, object], headers: Mapping[str, str] | None = None
+    ) -> Request:
+        """POST a JSON document.
+
+        Raises:
+            RequestError: it cannot be written as JSON.
+        """
+        try:
+            body = json.dumps(document, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"the document is not JSON: {error}", code="json_invalid") from error
+        return cls("POST", path, headers={"Content-Type": "application/json", **(headers or {})}, body=body)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer's status, headers (looked up in any case) and whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Json:
+        """The body as a JSON object.
+
+        Raises:
+            ServiceError: it is none.
+        """
+        try:
+            document = json.loads(self.body)
+        except ValueError as error:
+            raise ServiceError(_nonsense(self)) from error
+        if not isinstance(document, dict):
+            raise ServiceError(_nonsense(self))
+        return cast("Json", document)
+
+    def check(self) -> Answer:
+        """The answer itself if it is what was asked for.
+
+        Raises:
+            Unavailable: the service asks to come back, or something before it cannot reach it.
+            ServiceError: it broke, or this is not the service.
+            AuthError: the key is not accepted.
+            JobFailed: there is nothing to be had of the job, for it failed or was cancelled.
+            RequestError: it refuses the request.
+        """
+        if 200 <= self.status < 300 or self.status == NOT_MODIFIED:
+            return self
+        raise _error(self)
+
+
+def _error(answer: Answer) -> WindthrowError:
+    problem = _problem(answer)
+    detail = str(problem["detail"]) if problem else _nonsense(answer)
+    pause = _retry_after(answer)
+    if answer.status in (401, 403):
+        return AuthError(detail)
+    if answer.status in PASSING and not (answer.status == 429 and problem and pause is None):
+        return Unavailable(detail, retry_after=pause)
+    if problem is None or answer.status >= 500:
+        found = f" (request {problem['request_id']})" if problem and problem.get("request_id") else ""
+        return ServiceError(detail + found)
+    if problem["code"] in OF_THE_JOB:
+        return JobFailed(detail)
+    return RequestError(
+        detail,
+        code=str(problem["code"]),
+        status=answer.status,
+        errors=_places(problem),
+        request_id=problem.get("request_id"),
+    )
+
+
+def _problem(answer: Answer) -> Json | None:
+    try:
+        document = answer.json()
+    except ServiceError:
+        return None
+    return document if {"code", "detail"} <= document.keys() else None
+
+
+def _places(problem: Json) -> list[FieldProblem]:
+    listed = problem.get("errors")
+    return [
+        FieldProblem(str(entry.get("pointer", "")), str(entry.get("code", "")), str(entry.get("message", "")))
+        for entry in (listed if isinstance(listed, list) else [])
+        if isinstance(entry, dict)
+    ]
+
+
+def _nonsense(answer: Answer) -> str:
+    kind = answer.headers.get("content-type", "no content type").split(";")[0]
+    to = f", a redirection to {answer.headers['location']}" if "location" in answer.headers else ""
+    return f"the answer makes no sense: {answer.status}, {kind}{to}; is this the URL of a Windthrow service?"
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """Seconds, from either form that the header has."""
+    said = answer.headers.get("retry-after")
+    if said is None:
+        return None
+    if said.strip().isdigit():
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time())
+    except (TypeError, ValueError):
+        return None
+
+
+def nonsense(answer: Answer, cause: Exception) -> NoReturn:
+    """Refuse a document that lacks what every one of its kind has.
+
+    Raises:
+        ServiceError: always.
+    """
+    raise ServiceError(_nonsense(answer)) from cause

@@ -1,0 +1,1 @@
+"""The command line `windthrow`: thin commands over `windthrow.Client`."""
