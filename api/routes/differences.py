@@ -62,7 +62,7 @@ def comparison(
 
     Both evaluations must be on the same samples; attacks that only one of them ran are left out.
     """
-    one, other = _evaluated(session, state.blobs, job_id), _evaluated(session, state.blobs, other_job)
+    one, other = evaluated(session, state.blobs, job_id), evaluated(session, state.blobs, other_job)
     model, other_model = (session.get_one(Model, found.job.model_id) for found in (one, other))
     assert model.manifest is not None
     assert other_model.manifest is not None
@@ -75,7 +75,13 @@ def comparison(
     )
 
 
-def _evaluated(session: Session, blobs: BlobStore, job_id: UUID) -> Evaluated:
+def evaluated(session: Session, blobs: BlobStore, job_id: UUID) -> Evaluated:
+    """A finished evaluation with its results.
+
+    Raises:
+        JobNotFoundError: there is none of that id.
+        ProblemError: 404, it is of another kind; 409, it has not succeeded.
+    """
     job = finished_job(session, job_id, kinds=("evaluation",))
     rows = session.scalars(select(Result).where(Result.job_id == job.id)).all()
 

@@ -1,6 +1,5 @@
 """Two models that were evaluated alike: the clean price of one against the other, and how much sturdier it is."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,12 +9,11 @@ from pydantic import BaseModel, Field
 from api.views.common import bounds
 from api.views.evaluation import result_label
 from api.views.study import AraView, EstimateView
-from core.ara import ara_replicates, average_relative_accuracy
-from core.arp import Directions
-from core.intervals import Interval, Replicates, UnpairedError, check_paired, paired_difference
+from core.comparison import Estimate, ara, attack_key, difference, directions_of
+from core.intervals import Replicates, UnpairedError
 from core.jobs.planning import CLEAN
 from core.store.tables import Job, Result
-from core.tasks import METRICS, Task
+from core.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +95,20 @@ def _row(name: str, estimate: EstimateView) -> dict[str, object]:
 
 def _ara(one: Evaluated, other: Evaluated, tasks: Sequence[Task]) -> AraView:
     mine, theirs = one.rows[CLEAN], other.rows[CLEAN]
-    directions: Directions = {
-        task.name: {
-            metric.name: metric.direction
-            for metric in METRICS[task.kind]
-            if metric.name in mine.metrics[task.name]
-        }
-        for task in tasks
-    }
-    found = average_relative_accuracy(mine.metrics, theirs.metrics, directions)
-    pair = one.read(mine), other.read(theirs)
-    drawn = None if pair[0] is None or pair[1] is None else ara_replicates(pair[0], pair[1], directions)
-
-    def estimate(value: float | None, task: str | None = None) -> EstimateView:
-        return _estimate(value, None if drawn is None else drawn.interval(value, task=task))
-
+    directions = directions_of(tasks, mine.metrics)
+    found = ara(mine.metrics, theirs.metrics, directions, (one.read(mine), other.read(theirs)))
     return AraView(
-        overall=estimate(found.overall),
-        tasks={task: estimate(value, task) for task, value in found.tasks.items()},
+        overall=_estimate(found.overall),
+        tasks={task: _estimate(value) for task, value in found.tasks.items()},
         undefined=list(found.undefined),
     )
 
 
 def _attacks(one: Evaluated, other: Evaluated) -> Iterator[ComparedAttackView]:
     """The attacks that are the same in both, however they are numbered."""
-    theirs = {_key(row): row for row in other.rows.values() if row.ordinal != CLEAN}
+    theirs = {attack_key(row.attack): row for row in other.rows.values() if row.attack is not None}
     for ordinal, row in sorted(one.rows.items()):
-        match = None if ordinal == CLEAN else theirs.get(_key(row))
+        match = None if row.attack is None else theirs.get(attack_key(row.attack))
         if match is not None:
             yield ComparedAttackView(
                 label=result_label(row),
@@ -131,29 +116,14 @@ def _attacks(one: Evaluated, other: Evaluated) -> Iterator[ComparedAttackView]:
                 other_ordinal=match.ordinal,
                 arp=_stored(row),
                 other_arp=_stored(match),
-                robust_gain=_gain(one.read(row), other.read(match), row.arp, match.arp),
+                robust_gain=_estimate(difference(match.arp, row.arp, (other.read(match), one.read(row)))),
             )
-
-
-def _key(row: Result) -> str:
-    return json.dumps(row.attack, sort_keys=True)
-
-
-def _gain(
-    mine: Replicates | None, theirs: Replicates | None, arp: float | None, other_arp: float | None
-) -> EstimateView:
-    if arp is None or other_arp is None:
-        return _estimate(None, None)
-    gain = other_arp - arp
-    if mine is None or theirs is None:
-        return _estimate(gain, None)
-    check_paired(mine, theirs)
-    return _estimate(gain, paired_difference(theirs, mine, gain))
 
 
 def _stored(row: Result) -> EstimateView:
     return EstimateView(value=row.arp, interval=(row.intervals or {}).get("arp"))
 
 
-def _estimate(value: float | None, interval: Interval | None) -> EstimateView:
-    return EstimateView(value=value, interval=None if interval is None else (interval.low, interval.high))
+def _estimate(found: Estimate) -> EstimateView:
+    interval = None if found.interval is None else (found.interval.low, found.interval.high)
+    return EstimateView(value=found.value, interval=interval)

@@ -1,0 +1,72 @@
+"""The gate over HTTP: a policy in, a verdict on a finished evaluation out."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from api.auth import Reader
+from api.problems import FieldProblem, ProblemError
+from api.routes.differences import evaluated
+from api.state import State, Transaction
+from api.views.verdict import measured
+from core.errors import under
+from core.gates import Measured, Verdict, decide
+from core.jobs.errors import JobNotFoundError
+from core.specs.document import Document
+from core.specs.policies import GatePolicy
+from core.store.blobs import BlobStore
+from core.store.tables import Model
+
+router = APIRouter(prefix="/v1", tags=["verdicts"])
+
+
+class VerdictRequest(Document):
+    """What to decide."""
+
+    policy: GatePolicy
+    baseline: UUID | None = Field(
+        default=None, description="The evaluation that the policy's baseline is; on the same samples."
+    )
+
+
+@router.post("/jobs/{job_id}/verdict")
+def verdict(job_id: UUID, request: VerdictRequest, state: State, session: Transaction, _: Reader) -> Verdict:
+    """Whether an evaluated model keeps a policy; nothing is run, and nothing is kept.
+
+    `exit_code` is what a CI job should end with: 0 passed, 1 failed, 4 where more samples or a baseline are needed.
+    """
+    found = _measured(session, state.blobs, job_id)
+    baseline = None if request.baseline is None else _baseline(session, state.blobs, request.baseline)
+    with under("policy"):
+        return decide(request.policy, found, baseline, today=datetime.now(UTC).date())
+
+
+@router.get("/policy-schema")
+def policy_schema(_: Reader) -> dict[str, Any]:
+    """The JSON Schema of a policy, for editors and for checks before a run."""
+    return GatePolicy.model_json_schema()
+
+
+def _measured(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
+    found = evaluated(session, blobs, job_id)
+    return measured(found, session.get_one(Model, found.job.model_id))
+
+
+def _baseline(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
+    """As `_measured`; what is wrong with the job is said of its place in the body."""
+    try:
+        return _measured(session, blobs, job_id)
+    except JobNotFoundError as error:
+        raise _at_baseline(HTTPStatus.NOT_FOUND, error.code, str(error)) from error
+    except ProblemError as error:
+        raise _at_baseline(error.status, error.code, str(error)) from error
+
+
+def _at_baseline(status: HTTPStatus, code: str, detail: str) -> ProblemError:
+    problem = FieldProblem(pointer="#/baseline", code=code, message=detail)
+    return ProblemError(status, code, f"baseline: {detail}", errors=[problem])
