@@ -18,7 +18,7 @@ help:
 	@echo "make check         ruff, mypy --strict, import-linter"
 	@echo "make format        let ruff format the code"
 	@echo "make bench         what is measured, measured again"
-	@echo "make study         six layouts, six ways of training, every objective, as one study: docs/results/scenes.md (QUICK=1: minutes)"
+	@echo "make study         six layouts, six ways of training, every objective, as one study: docs/results/scenes.md (an hour; QUICK=1: minutes)"
 	@echo "make attacks       every attack on fifteen layouts at four eps: docs/results/attacks.md (about an hour)"
 	@echo "make checkpoints   train the shipped models again"
 
