@@ -243,8 +243,8 @@ def _settings(facts: Json, study: Json) -> Iterator[str]:
         attack = adversarial["attack"]
         yield (
             f"- FAT, from those weights: {_recipe(others[0]['recipe'])}; {attack['algorithm'].upper()} of eps "
-            f"{attack['eps']:g}, K = {attack['steps']}, tau = {adversarial['tau']}; a sample is fooled when the loss of "
-            f"{adversarial['fooled']['aggregate']} of the attacked tasks is up by half; mix {adversarial['mix']}"
+            f"{attack['eps']:g}, K = {attack['steps']}, tau = {adversarial['tau']}; a sample is fooled when the loss "
+            f"of {adversarial['fooled']['aggregate']} of the attacked tasks is up by half; mix {adversarial['mix']}"
         )
     said = study["evaluation"]["dataset"]
     yield (

@@ -72,7 +72,7 @@ def configure(settings: Settings) -> dict[str, Any]:
     }
 
 
-app = Celery("windthrow", include=["worker.tasks", "worker.studies"])
+app = Celery("windthrow", include=["worker.tasks", "worker.finalising", "worker.studies"])
 app.conf.update(configure(Settings()))
 
 

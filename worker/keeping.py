@@ -73,10 +73,10 @@ class Keeping:
             replaced = keep(session, self.claim, key=self.key, blob=blob, position=position, share=share)
         self._drop(replaced)
 
-    def tell(self, type: EventType, data: Mapping[str, Any]) -> None:  # noqa: A002 - its name
+    def tell(self, kind: EventType, data: Mapping[str, Any]) -> None:
         """Let the job's events say something."""
         with self.database.session() as session:
-            tell(session, self.claim, type, data)
+            tell(session, self.claim, kind, data)
 
     def forget(self) -> None:
         """Keep nothing any more: the shard's result is there."""

@@ -14,8 +14,9 @@ from core.jobs.studies import advance, children, part_name
 from core.specs.studies import StudySpec, study_of
 from core.store.tables import Job, Model, Result
 from worker.app import STUDY_TASK, app
+from worker.finalising import abandon, conclude
 from worker.study_assembly import Cell, assemble_study
-from worker.tasks import Workplace, abandon, conclude, exits_unmasked, patiently, workplace
+from worker.workplace import Workplace, exits_unmasked, patiently, workplace
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def run_study(study_id: str) -> None:
 
 
 def conclude_study(place: Workplace, begun: Finalisation) -> None:
-    """End a study that is this worker's to end; see `worker.tasks.conclude`."""
+    """End a study that is this worker's to end; see `worker.finalising.conclude`."""
     conclude(place, begun, _assemble)
 
 

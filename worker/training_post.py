@@ -94,10 +94,10 @@ class Post:
         """Those that nobody has taken yet, named by position and share."""
         return self.folder.glob("*.state")
 
-    def tell(self, type: EventType, data: Mapping[str, Any]) -> None:  # noqa: A002 - its name
+    def tell(self, kind: EventType, data: Mapping[str, Any]) -> None:
         """Leave an event to be told."""
         with told_if_full("what a training tells"), self.told.open("a") as file:
-            file.write(json.dumps({"type": type, "data": data}) + "\n")
+            file.write(json.dumps({"kind": kind, "data": data}) + "\n")
 
     @contextmanager
     def telling_why(self) -> Iterator[None]:

@@ -33,7 +33,7 @@ class Keeper(Protocol):
     def keep(self, state: Path, *, position: int, share: float) -> None:
         """Take a state over in the place of the one before; a share of 0 to 1 of the work is then safe."""
 
-    def tell(self, type: EventType, data: Mapping[str, Any]) -> None:  # noqa: A002 - its name
+    def tell(self, kind: EventType, data: Mapping[str, Any]) -> None:
         """Let the job's events say something."""
 
 

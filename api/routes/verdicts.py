@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
@@ -16,8 +16,8 @@ from api.state import State, Transaction
 from api.views.verdict import measured
 from core.errors import under
 from core.gates import Measured, Verdict, decide
+from core.gates.rendering import MEDIA_TYPES, Context, Format, rendered
 from core.jobs.errors import JobNotFoundError
-from core.specs.document import Document
 from core.specs.policies import GatePolicy
 from core.store.blobs import BlobStore
 from core.store.tables import Model
@@ -25,8 +25,11 @@ from core.store.tables import Model
 router = APIRouter(prefix="/v1", tags=["verdicts"])
 
 
-class VerdictRequest(Document):
-    """What to decide."""
+FILES: dict[str, Any] = {media_type: {} for media_type in MEDIA_TYPES.values()}
+
+
+class VerdictRequest(Context):
+    """What to decide, and what outputs other than JSON may point to."""
 
     policy: GatePolicy
     baseline: UUID | None = Field(
@@ -34,16 +37,27 @@ class VerdictRequest(Document):
     )
 
 
-@router.post("/jobs/{job_id}/verdict")
-def verdict(job_id: UUID, request: VerdictRequest, state: State, session: Transaction, _: Reader) -> Verdict:
+@router.post("/jobs/{job_id}/verdict", response_model=Verdict, responses={200: {"content": FILES}})
+def verdict(
+    job_id: UUID,
+    request: VerdictRequest,
+    state: State,
+    session: Transaction,
+    _: Reader,
+    format: Annotated[Format, Query(description="What to answer with.")] = "json",  # noqa: A002 - its name in the URL
+) -> Verdict | Response:
     """Whether an evaluated model keeps a policy; nothing is run, and nothing is kept.
 
     `exit_code` is what a CI job should end with: 0 passed, 1 failed, 4 where more samples or a baseline are needed.
+    The other formats are files for a CI to show; they say the same.
     """
     found = _measured(session, state.blobs, job_id)
     baseline = None if request.baseline is None else _baseline(session, state.blobs, request.baseline)
     with under("policy"):
-        return decide(request.policy, found, baseline, today=datetime.now(UTC).date())
+        decided = decide(request.policy, found, baseline, today=datetime.now(UTC).date())
+    if format == "json":
+        return decided
+    return Response(rendered(decided, format, request), media_type=MEDIA_TYPES[format])
 
 
 @router.get("/policy-schema")

@@ -57,11 +57,11 @@ def keep(session: Session, claim: Claim, *, key: str, blob: str, position: int, 
     return None if before is None or before.blob == blob else before.blob
 
 
-def tell(session: Session, claim: Claim, type: events.EventType, data: Mapping[str, Any]) -> None:  # noqa: A002 - its name
+def tell(session: Session, claim: Claim, kind: events.EventType, data: Mapping[str, Any]) -> None:
     """Let the job's events say something, as long as the shard is this worker's."""
     job, shard = held(session, claim)
     if job is not None and shard is not None:
-        events.record(session, job.id, type, data)
+        events.record(session, job.id, kind, data)
 
 
 def forget(session: Session, key: str) -> str | None:

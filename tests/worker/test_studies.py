@@ -24,7 +24,7 @@ from tests.core.jobs.study_steps import (
 )
 from worker.contract import Execution
 from worker.studies import conclude_study, study_cells
-from worker.tasks import Workplace
+from worker.workplace import Workplace
 
 ARP = {"clean": 40.0, "fat": 10.0}
 

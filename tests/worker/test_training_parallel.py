@@ -221,8 +221,8 @@ class Kept:
         state.replace(self.path)
         self.positions.append(position)
 
-    def tell(self, type: str, data: Mapping[str, Any]) -> None:  # noqa: A002 - its name
-        assert type == "training.progress"
+    def tell(self, kind: str, data: Mapping[str, Any]) -> None:
+        assert kind == "training.progress"
         self.told.append(data)
 
 

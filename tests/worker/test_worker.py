@@ -26,8 +26,9 @@ from tests.worker.bench import ROOT, Bench, until
 from tests.worker.counting_execution import RefusedError
 from worker.app import FINALISE_TASK, PRIORITIES, SHARD_TASK, configure
 from worker.contract import Assembled, Execution, ShardOutputRef, StopRequested
+from worker.finalising import conclude
 from worker.supervisor import Stack
-from worker.tasks import Workplace, conclude, exits_unmasked
+from worker.workplace import Workplace, exits_unmasked
 
 
 def test_a_job_runs_to_its_results(bench: Bench) -> None:
@@ -353,6 +354,6 @@ def test_a_finalisation_that_cannot_reach_the_store_is_left_for_later(
 
 
 def test_what_runs_beside_the_pool_processes_never_imports_torch() -> None:
-    modules = "worker.cli, worker.app, worker.tasks, worker.relay, worker.supervisor"
+    modules = "worker.cli, worker.app, worker.tasks, worker.finalising, worker.studies, worker.relay, worker.supervisor"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

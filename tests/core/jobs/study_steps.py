@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
+from core.jobs import events
 from core.jobs.cancel import cancel
 from core.jobs.finalise import Assembled, ResultRow, complete
 from core.jobs.studies import advance, submit_study
@@ -36,6 +37,8 @@ STUDY: dict[str, Any] = {
     "transferability": {"attack": {"algorithm": "fgsm", "eps": 8}},
 }
 """Two layouts in two modes, the second from the first's weights; transferability of the first."""
+
+FIRST = ["layout 0/clean/training", "layout 1/clean/training"]
 
 
 def study_spec(**changes: Any) -> StudySpec:
@@ -130,3 +133,12 @@ def work_through(database: Database, study: Job) -> bool:
         for name in waiting:
             end(database, there[name])
     return ready
+
+
+def events_with_data(database: Database, study: Job, kind: str) -> list[dict[str, Any]]:
+    with database.session() as session:
+        return [event.data for event in events.after(session, study.id, 0) if event.type == kind]
+
+
+def ended(database: Database, study: Job) -> list[tuple[str, str]]:
+    return [(data["part"], data["state"]) for data in events_with_data(database, study, "part.ended")]
