@@ -12,7 +12,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 from api.hub import EventHub
 from api.limits import BodyLimit
-from api.routes import catalogue, differences, health, jobs, models, results, uploads, verdicts
+from api.routes import (
+    baselines,
+    catalogue,
+    differences,
+    health,
+    jobs,
+    models,
+    policies,
+    results,
+    uploads,
+    verdicts,
+)
 from api.state import AppState
 from core import __version__
 from core.settings import Settings
@@ -49,7 +60,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "4XX": {"model": problems.Problem, "description": "What is wrong, and what to do about it."}
         },
     )
-    for module in (catalogue, uploads, models, jobs, results, differences, verdicts, health):
+    for module in (
+        catalogue,
+        uploads,
+        models,
+        jobs,
+        results,
+        differences,
+        verdicts,
+        baselines,
+        policies,
+        health,
+    ):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=chosen.max_body_bytes)

@@ -13,10 +13,12 @@ from api.auth import Reader
 from api.problems import FieldProblem, ProblemError
 from api.routes.differences import evaluated
 from api.state import State, Transaction
+from api.views.baselines import BaselinePlace, BaselineReference, FoundBy, VerdictView
 from api.views.verdict import measured
 from core.errors import under
-from core.gates import Measured, Verdict, decide
+from core.gates import Measured, decide
 from core.gates.rendering import MEDIA_TYPES, Context, Format, rendered
+from core.jobs.baselines import find_baseline
 from core.jobs.errors import JobNotFoundError
 from core.specs.policies import GatePolicy
 from core.store.blobs import BlobStore
@@ -32,12 +34,13 @@ class VerdictRequest(Context):
     """What to decide, and what outputs other than JSON may point to."""
 
     policy: GatePolicy
-    baseline: UUID | None = Field(
-        default=None, description="The evaluation that the policy's baseline is; on the same samples."
+    baseline: BaselineReference | None = Field(
+        default=None,
+        description="The evaluation that the policy's baseline is, on the same samples; or where to look for it.",
     )
 
 
-@router.post("/jobs/{job_id}/verdict", response_model=Verdict, responses={200: {"content": FILES}})
+@router.post("/jobs/{job_id}/verdict", response_model=VerdictView, responses={200: {"content": FILES}})
 def verdict(
     job_id: UUID,
     request: VerdictRequest,
@@ -45,18 +48,18 @@ def verdict(
     session: Transaction,
     _: Reader,
     format: Annotated[Format, Query(description="What to answer with.")] = "json",  # noqa: A002 - its name in the URL
-) -> Verdict | Response:
+) -> VerdictView | Response:
     """Whether an evaluated model keeps a policy; nothing is run, and nothing is kept.
 
     `exit_code` is what a CI job should end with: 0 passed, 1 failed, 4 where more samples or a baseline are needed.
     The other formats are files for a CI to show; they say the same.
     """
     found = _measured(session, state.blobs, job_id)
-    baseline = None if request.baseline is None else _baseline(session, state.blobs, request.baseline)
+    baseline, found_by = _compared_with(session, state.blobs, request.baseline)
     with under("policy"):
         decided = decide(request.policy, found, baseline, today=datetime.now(UTC).date())
     if format == "json":
-        return decided
+        return VerdictView.of(decided, found_by)
     return Response(rendered(decided, format, request), media_type=MEDIA_TYPES[format])
 
 
@@ -69,6 +72,18 @@ def policy_schema(_: Reader) -> dict[str, Any]:
 def _measured(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
     found = evaluated(session, blobs, job_id)
     return measured(found, session.get_one(Model, found.job.model_id))
+
+
+def _compared_with(
+    session: Session, blobs: BlobStore, reference: UUID | BaselinePlace | None
+) -> tuple[Measured | None, FoundBy]:
+    """The baseline, if there is one, and how it was found."""
+    if reference is None:
+        return None, "job"
+    if isinstance(reference, UUID):
+        return _baseline(session, blobs, reference), "job"
+    found = find_baseline(session, **dict(reference))
+    return (None, "job") if found is None else (_baseline(session, blobs, found.baseline.job_id), found.by)
 
 
 def _baseline(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:

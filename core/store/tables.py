@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from sqlalchemy import (
@@ -44,6 +44,9 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 
+BaselineKind = Literal["commit", "branch", "tag"]
+BASELINE_KINDS: tuple[BaselineKind, ...] = get_args(BaselineKind)
+
 
 class Table(DeclarativeBase):
     """The base of every table."""
@@ -64,6 +67,11 @@ class Table(DeclarativeBase):
 def _among(column: str, values: Sequence[str]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _line(column: str) -> CheckConstraint:
+    """1 to 200 characters without control characters, as `core.specs.document.Line`."""
+    return CheckConstraint(rf"{column} ~ '^[^\u0001-\u001f\u007f]{{1,200}}$'", name=column)
 
 
 def _id() -> Mapped[UUID]:
@@ -367,3 +375,36 @@ class Idempotency(Table):
     response: Mapped[Any | None] = mapped_column(Json)
     headers: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
+class Baseline(Table):
+    """An evaluation that verdicts of a repository compare with, at a commit, branch or tag: one at a time.
+
+    It held from `set_at` until `ended_at`, when another took its place or it was retired; null while it holds.
+    """
+
+    __tablename__ = "baselines"
+    __table_args__ = (
+        _among("kind", BASELINE_KINDS),
+        _line("repository"),
+        _line("ref"),
+        Index(
+            "uq_baselines_held",
+            "repository",
+            "kind",
+            "ref",
+            unique=True,
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = _id()
+    repository: Mapped[str]
+    kind: Mapped[str]
+    ref: Mapped[str]
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"))
+    note: Mapped[str | None]
+    set_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    key_id: Mapped[UUID | None] = _key()

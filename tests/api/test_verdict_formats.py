@@ -97,5 +97,5 @@ def test_the_formats_are_in_the_api_description(desk: Desk) -> None:
     (query,) = [each for each in described["parameters"] if each["name"] == "format"]
     assert query["schema"]["enum"] == list(get_args(Format))
     content = described["responses"]["200"]["content"]
-    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/Verdict"}
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/VerdictView"}
     assert {"application/xml", "application/sarif+json", "image/svg+xml"} <= set(content)

@@ -69,7 +69,8 @@ def test_against_a_baseline_differences_are_paired(desk: Desk) -> None:
     gain, worse = found["outcomes"][0]["observed"], found["outcomes"][1]["worse_by"]
     assert (gain["value"], gain["interval"], gain["unit"]) == (30.0, pytest.approx([30.0, 30.0]), "points")
     assert (worse["value"], worse["interval"]) == (-30.0, pytest.approx([-30.0, -30.0]))
-    assert found["baseline"] == {"job": plain["id"], "model": plain["model"], "model_name": None}
+    compared = {"job": plain["id"], "model": plain["model"], "model_name": None, "resolved_by": "job"}
+    assert found["baseline"] == compared
     assert verdict(desk, plain, document, sturdy)["status"] == "failed"
     assert verdict(desk, sturdy, document)["exit_code"] == 4
 
