@@ -242,11 +242,20 @@ def test_a_terminal_gets_a_bar(to_misbehaving: Misbehaving) -> None:
     assert "windthrow results job-1" in shown
 
 
+LISTENING = """
+import signal
+from windthrow.cli.app import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+"""The command line in a process that hears interrupts: what runs in a shell's background inherits that it does not."""
+
+
 def test_interrupting_a_wait_says_that_the_job_goes_on(to_misbehaving: Misbehaving) -> None:
     released = threading.Event()
     to_misbehaving.will(holding("id: 3\nevent: job.started\ndata: {}\n\n", until=released))
     environment = os.environ | {"PYTHONPATH": str(ROOT / "client" / "src")}
-    command = [sys.executable, "-m", "windthrow", "watch", "job-1"]
+    command = [sys.executable, "-c", LISTENING, "watch", "job-1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "job.started\n"
