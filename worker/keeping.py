@@ -30,19 +30,21 @@ class StorageFullError(WindthrowError):
     code = "storage_full"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Keeping:
     """What a shard may keep on its way, see `core.jobs.keeping`.
 
     Attributes:
         claim: of the shard.
         key: that its result will have.
+        used: whether a state was found or kept; most shards have none, and forgetting costs them nothing.
     """
 
     database: Database
     blobs: BlobStore
     claim: Claim
     key: str
+    used: bool = False
 
     @contextmanager
     def last(self) -> Iterator[Path | None]:
@@ -50,6 +52,7 @@ class Keeping:
         with self.database.session() as session:
             state = kept_state(session, self.key)
             blob = None if state is None else state.blob
+        self.used |= blob is not None
         if blob is None or not self.blobs.exists(blob):
             yield None
             return
@@ -69,6 +72,7 @@ class Keeping:
         """
         with told_if_full(f"the state after {position} iterations"):
             blob = self.blobs.put_file(state)
+        self.used = True
         with self.database.session() as session:
             replaced = keep(session, self.claim, key=self.key, blob=blob, position=position, share=share)
         self._drop(replaced)
@@ -80,6 +84,8 @@ class Keeping:
 
     def forget(self) -> None:
         """Keep nothing any more: the shard's result is there."""
+        if not self.used:
+            return
         with self.database.session() as session:
             dropped = forget(session, self.key)
         self._drop(dropped)

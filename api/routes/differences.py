@@ -56,7 +56,7 @@ def comparison(
     session: Transaction,
     _: Reader,
     other_job: Annotated[UUID, Query(description="The other model's evaluation, the baseline's for one.")],
-    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the parameter's name in the URL
+    form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> Response:
     """One model against another: ARA on clean images (paper Eq. 6), and the gain in robustness attack by attack.
 
@@ -70,9 +70,7 @@ def comparison(
     if {task.name for task in tasks} != {task.name for task in tasks_of(other_model.manifest)}:
         raise UnpairedError("the models have different tasks, so there is nothing to compare")
     view = ComparisonView.of(one, other, tasks)
-    return (
-        csv_answer(one.job, view.table()) if format == "csv" else JSONResponse(view.model_dump(mode="json"))
-    )
+    return csv_answer(one.job, view.table()) if form == "csv" else JSONResponse(view.model_dump(mode="json"))
 
 
 def evaluated(session: Session, blobs: BlobStore, job_id: UUID) -> Evaluated:

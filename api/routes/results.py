@@ -37,7 +37,7 @@ def results(
     state: State,
     session: Transaction,
     _: Reader,
-    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the parameter's name in the URL
+    form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> Response:
     """What the job found: ARP and metrics by attack, matrices, a model and its curves, or a whole study."""
     job = finished_job(session, job_id)
@@ -51,7 +51,7 @@ def results(
             view = StudyView.of(job)
         case _:
             view = _evaluation(session, job)
-    if format == "csv":
+    if form == "csv":
         return csv_answer(job, view.table())
     return JSONResponse(view.model_dump(mode="json"))
 

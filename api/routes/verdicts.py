@@ -47,7 +47,7 @@ def verdict(
     state: State,
     session: Transaction,
     _: Reader,
-    format: Annotated[Format, Query(description="What to answer with.")] = "json",  # noqa: A002 - its name in the URL
+    form: Annotated[Format, Query(alias="format", description="What to answer with.")] = "json",
 ) -> VerdictView | Response:
     """Whether an evaluated model keeps a policy; nothing is run, and nothing is kept.
 
@@ -58,9 +58,9 @@ def verdict(
     baseline, found_by = _compared_with(session, state.blobs, request.baseline)
     with under("policy"):
         decided = decide(request.policy, found, baseline, today=datetime.now(UTC).date())
-    if format == "json":
+    if form == "json":
         return VerdictView.of(decided, found_by)
-    return Response(rendered(decided, format, request), media_type=MEDIA_TYPES[format])
+    return Response(rendered(decided, form, request), media_type=MEDIA_TYPES[form])
 
 
 @router.get("/policy-schema")

@@ -98,3 +98,11 @@ def test_events_are_the_jobs(keeping: Keeping) -> None:
             if event.type == "training.progress"
         ]
     assert told == [{"iteration": 7}]
+
+
+def test_who_goes_on_from_a_state_forgets_it_in_the_end(keeping: Keeping, tmp_path: Path) -> None:
+    keep(keeping, tmp_path, b"one", 1)
+    successor = Keeping(keeping.database, keeping.blobs, keeping.claim, keeping.key)
+    assert last(successor) == b"one"
+    successor.forget()
+    assert last(keeping) is None
