@@ -58,6 +58,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.training --check
 	$(BIN)/python -m bench.upload --check
 	$(BIN)/python -m bench.dataset
+	QUICK=$(QUICK) $(BIN)/python -m bench.looks
 
 study: $(READY)
 	QUICK=$(QUICK) $(BIN)/python -m bench.study

@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, SerializeAsAny, WithJsonSchema
 from starlette.exceptions import HTTPException
 
 from core.errors import InvalidError, WindthrowError
+from core.gates.policy_file import GateFileError
 from core.jobs.errors import ClientRefConflictError, JobNotFoundError, ModelError, ModelNotReadyError
 from core.jobs.states import SUBMITTED_KINDS
 from core.store.blobs import BlobNotFoundError, BlobStoreUnavailableError
@@ -48,6 +49,43 @@ class Problem(BaseModel):
     code: str
     request_id: str | None = None
     errors: list[FieldProblem] = []
+
+
+class LineProblem(FieldProblem):
+    """One offending place of a gate file."""
+
+    line: int = Field(description="From 1.")
+    column: int = Field(description="From 1.")
+
+
+class GateFileProblem(Problem):
+    """What is wrong with a gate file, with the lines; pointers are into the file."""
+
+    errors: list[Annotated[FieldProblem, SerializeAsAny(), WithJsonSchema(LineProblem.model_json_schema())]]
+
+    @classmethod
+    def of(cls, error: GateFileError, request_id: str | None) -> "GateFileProblem":
+        """All that an error says."""
+        status, count = HTTPStatus.UNPROCESSABLE_ENTITY, len(error.problems)
+        first = str(error)
+        return cls(
+            type=TYPE_PREFIX + error.code,
+            title=status.phrase,
+            status=status,
+            detail=first if count == 1 else f"{count} things are not acceptable; the first: {first}",
+            code=error.code,
+            request_id=request_id,
+            errors=[
+                LineProblem(
+                    pointer=problem.pointer,
+                    code=problem.code,
+                    message=problem.text,
+                    line=problem.place.line,
+                    column=problem.place.column,
+                )
+                for problem in error.problems
+            ],
+        )
 
 
 class ProblemError(Exception):
@@ -111,6 +149,7 @@ def install(app: FastAPI) -> None:
     """Answer every error with a problem document."""
     app.add_exception_handler(ProblemError, _problem_error)
     app.add_exception_handler(WindthrowError, _windthrow_error)
+    app.add_exception_handler(GateFileError, _gate_file_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(BlobStoreUnavailableError, _store_unavailable)
@@ -163,6 +202,12 @@ async def _windthrow_error(request: Request, error: Exception) -> JSONResponse:
         else []
     )
     return _answer(request, status, error.code, str(error), errors=errors)
+
+
+async def _gate_file_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GateFileError)
+    problem = GateFileProblem.of(error, getattr(request.state, "request_id", None))
+    return JSONResponse(problem.model_dump(), status_code=problem.status, media_type=MEDIA_TYPE)
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:

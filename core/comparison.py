@@ -12,7 +12,7 @@ import numpy as np
 
 from core.ara import ara_replicates, average_relative_accuracy
 from core.arp import Directions, relative_drop
-from core.intervals import Interval, Replicates, check_paired, interval, paired_difference, stored
+from core.intervals import LEVEL, Interval, Replicates, check_paired, interval, paired_difference, stored
 from core.specs.attack import AttackSpec
 from core.tasks import METRICS, Direction, Task
 
@@ -50,13 +50,16 @@ def directions_of(tasks: Sequence[Task], metrics: Metrics) -> Directions:
     }
 
 
-def ara(model: Metrics, baseline: Metrics, directions: Directions, pair: Pair) -> AraEstimates:
+def ara(
+    model: Metrics, baseline: Metrics, directions: Directions, pair: Pair, *, level: float = LEVEL
+) -> AraEstimates:
     """ARA of a model's clean pass against a baseline's (paper Eq. 6).
 
     Args:
         model, baseline: {task: {metric: value}} of the clean passes.
         directions: which values are better; its entries are the ones that count.
         pair: replicates of the model's pass and of the baseline's.
+        level: of the intervals.
 
     Raises:
         UnpairedError: the passes are of different samples, or were resampled differently.
@@ -67,16 +70,24 @@ def ara(model: Metrics, baseline: Metrics, directions: Directions, pair: Pair) -
     drawn = None if mine is None or theirs is None else ara_replicates(mine, theirs, directions)
 
     def estimate(value: float | None, task: str | None = None) -> Estimate:
-        return Estimate(value, None if drawn is None else drawn.interval(value, task=task))
+        return Estimate(value, None if drawn is None else drawn.interval(value, task=task, level=level))
 
     tasks = {task: estimate(value, task) for task, value in found.tasks.items()}
     return AraEstimates(estimate(found.overall), tasks, found.undefined)
 
 
 def difference(
-    one: float | None, other: float | None, pair: Pair, *, task: str | None = None, metric: str | None = None
+    one: float | None,
+    other: float | None,
+    pair: Pair,
+    *,
+    task: str | None = None,
+    metric: str | None = None,
+    level: float = LEVEL,
 ) -> Estimate:
     """One result's number less another's; which number, `task` and `metric` say as in `Replicates.of`.
+
+    The interval is at `level`.
 
     Raises:
         UnpairedError: the results are of different samples, or were resampled differently.
@@ -88,15 +99,22 @@ def difference(
     if mine is None or theirs is None:
         return Estimate(value)
     check_paired(mine, theirs)
-    return Estimate(value, paired_difference(mine, theirs, value, task=task, metric=metric))
+    return Estimate(value, paired_difference(mine, theirs, value, task=task, metric=metric, level=level))
 
 
 def percent_worse(
-    model: float | None, baseline: float | None, direction: Direction, pair: Pair, *, task: str, metric: str
+    model: float | None,
+    baseline: float | None,
+    direction: Direction,
+    pair: Pair,
+    *,
+    task: str,
+    metric: str,
+    level: float = LEVEL,
 ) -> Estimate:
     """By how many percent of the baseline's value a metric is worse than the baseline's; negative is better.
 
-    There is none where the baseline's value is 0.
+    There is none where the baseline's value is 0. The interval is at `level`.
 
     Raises:
         UnpairedError: the results are of different samples, or were resampled differently.
@@ -109,7 +127,7 @@ def percent_worse(
         return Estimate(value)
     check_paired(mine, theirs)
     drawn = stored(100 * relative_drop(theirs.of(task, metric), mine.of(task, metric), direction))
-    return Estimate(value, interval(drawn, value, samples=mine.origin.samples))
+    return Estimate(value, interval(drawn, value, samples=mine.origin.samples, level=level))
 
 
 def attack_key(attack: Mapping[str, Any]) -> str:

@@ -1,23 +1,26 @@
 """Gate files over HTTP: their text in, what they say and where out. Nothing is run, and nothing is kept."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
 
 from api.auth import Reader
-from api.problems import MEDIA_TYPE, FieldProblem, ProblemError
+from api.problems import FieldProblem, GateFileProblem, ProblemError
 from api.state import Transaction
-from api.views.policies import GateFileProblem, GateFileView
-from core.errors import InvalidError
-from core.gates.policy_file import GateFileError, read_gate_file
+from api.views.policies import GateFileView
+from core.errors import InvalidError, under
+from core.gates.plan import GatePlan, plan_gate
+from core.gates.policy_file import PolicyFile, read_gate_file
+from core.gates.suites import check_rules
 from core.specs.gate_file import gate_file_schema
 from core.specs.manifests import tasks_of
+from core.store import registered
 from core.store.tables import Model
 from core.tasks import Task
 
@@ -67,39 +70,45 @@ async def _text(request: Request) -> str:
 
 @router.post(
     "/policies/check",
-    response_model=GateFileView,
     responses={422: {"model": GateFileProblem, "description": "What is wrong with the file, and where."}},
     openapi_extra={"requestBody": BODY},
 )
 def check(
-    request: Request,
     _: Reader,
     text: Annotated[str, Depends(_text)],
     session: Transaction,
     model: Annotated[
         UUID | None, Query(description="A registered model: its tasks are those that are attacked.")
     ] = None,
-) -> GateFileView | JSONResponse:
-    """What a `windthrow.yaml` says: its policy, and the evaluation that it asks for.
+) -> GateFileView:
+    """What a `windthrow.yaml` says: its policy, and the evaluations that it asks for.
 
-    The evaluation needs the model's tasks: of the query's model, or else of the profile that the file names.
+    The evaluations need the model's tasks: of the query's model, or else of the profile that the file names. Rules
+    that they could not decide are refused then.
     """
-    tasks = None if model is None else _tasks(session, model)
-    try:
-        read = read_gate_file(text)
-        try:
-            return GateFileView.of(read, tasks or read.file.model.tasks)
-        except InvalidError as error:
-            raise read.error(error) from error
-    except GateFileError as error:
-        problem = GateFileProblem.of(error, getattr(request.state, "request_id", None))
-        return JSONResponse(problem.model_dump(), status_code=problem.status, media_type=MEDIA_TYPE)
+    known = None if model is None else _tasks(session, model)
+    read = read_gate_file(text)
+    tasks = known or read.file.model.tasks
+    return GateFileView.of(read, None if tasks is None else _plan(session, read, tasks))
 
 
 @router.get("/gate-file-schema")
 def schema(_: Reader) -> dict[str, Any]:
     """The JSON Schema of a `windthrow.yaml`, for editors."""
     return gate_file_schema()
+
+
+def _plan(session: Session, read: PolicyFile, tasks: Sequence[Task]) -> GatePlan:
+    named = read.file.dataset
+    try:
+        with under("dataset"):
+            info = registered.find(session, named.name, named.version)
+        plan = plan_gate(read.file, tasks, info)
+    except InvalidError as error:
+        raise read.error(error) from error
+    if undecidable := check_rules(read.file, plan.evaluation, tasks):
+        raise read.error(*undecidable)
+    return plan
 
 
 def _tasks(session: Session, model_id: UUID) -> tuple[Task, ...] | None:

@@ -2,27 +2,35 @@
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
 
 from api.auth import Reader
-from api.problems import FieldProblem, ProblemError
+from api.problems import FieldProblem, ProblemError, pointer
 from api.routes.differences import evaluated
+from api.routes.results import finished_job
 from api.state import State, Transaction
-from api.views.baselines import BaselinePlace, BaselineReference, FoundBy, VerdictView
-from api.views.verdict import measured
-from core.errors import under
-from core.gates import Measured, decide
+from api.views.baselines import BaselineReference, ComparedPlace, FoundBy, VerdictView
+from api.views.verdict import measured, measured_transfer
+from core.errors import InvalidError, under
+from core.gates import Measured, Verdict
+from core.gates.case import Case
+from core.gates.measured import MeasuredTransfer
+from core.gates.plan import plan_gate
+from core.gates.policy_file import read_gate_file
 from core.gates.rendering import MEDIA_TYPES, Context, Format, rendered
 from core.jobs.baselines import find_baseline
 from core.jobs.errors import JobNotFoundError
+from core.jobs.submission import pin
+from core.specs.documents import Attacked
+from core.specs.gate_file import GateFile
 from core.specs.policies import GatePolicy
 from core.store.blobs import BlobStore
-from core.store.tables import Model
+from core.store.tables import Job, Model
 
 router = APIRouter(prefix="/v1", tags=["verdicts"])
 
@@ -33,11 +41,25 @@ FILES: dict[str, Any] = {media_type: {} for media_type in MEDIA_TYPES.values()}
 class VerdictRequest(Context):
     """What to decide, and what outputs other than JSON may point to."""
 
-    policy: GatePolicy
+    policy: GatePolicy | None = None
+    gate_file: str | None = Field(
+        default=None,
+        description="In place of a policy, the text of a windthrow.yaml. Whether the evaluation is one of its looks, "
+        "and which is next, is said then, and the lines of its rules are known.",
+    )
     baseline: BaselineReference | None = Field(
         default=None,
         description="The evaluation that the policy's baseline is, on the same samples; or where to look for it.",
     )
+    transferability: UUID | None = Field(
+        default=None, description="The model's transferability job, for rules on that."
+    )
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> Self:
+        if (self.policy is None) == (self.gate_file is None):
+            raise InvalidError("give a policy, or a gate_file which has one", field="policy")
+        return self
 
 
 @router.post("/jobs/{job_id}/verdict", response_model=VerdictView, responses={200: {"content": FILES}})
@@ -54,10 +76,22 @@ def verdict(
     `exit_code` is what a CI job should end with: 0 passed, 1 failed, 4 where more samples or a baseline are needed.
     The other formats are files for a CI to show; they say the same.
     """
+    read = None if request.gate_file is None else read_gate_file(request.gate_file)
     found = _measured(session, state.blobs, job_id)
     baseline, found_by = _compared_with(session, state.blobs, request.baseline)
-    with under("policy"):
-        decided = decide(request.policy, found, baseline, today=datetime.now(UTC).date())
+    case = Case(
+        measured=found,
+        baseline=baseline,
+        transfer=_transferability(session, request.transferability, found.model),
+        today=datetime.now(UTC).date(),
+    )
+    if read is None:
+        assert request.policy is not None
+        with under("policy"):
+            decided = case.decide(request.policy)
+    else:
+        request = request.model_copy(update={"policy_lines": request.policy_lines or read.rule_lines})
+        decided = _decided(session, read.file, case)
     if form == "json":
         return VerdictView.of(decided, found_by)
     return Response(rendered(decided, form, request), media_type=MEDIA_TYPES[form])
@@ -69,21 +103,59 @@ def policy_schema(_: Reader) -> dict[str, Any]:
     return GatePolicy.model_json_schema()
 
 
+def _decided(session: Session, gate_file: GateFile, case: Case) -> Verdict:
+    """The verdict on the look that the evaluation is; on one that is none of the file's looks it is taken by itself."""
+    job = session.get_one(Job, case.measured.job)
+    spec = {name: value for name, value in job.spec.items() if name not in ("kind", "model")}
+    done = Attacked.model_validate(spec)
+    try:
+        _, info = pin(session, done, retired=True)
+        plan = plan_gate(gate_file, case.measured.tasks, info)
+    except InvalidError:
+        return case.decide(gate_file.policy)
+    look = plan.look_of(done)
+    return (
+        case.decide(gate_file.policy)
+        if look is None
+        else case.decide_look(gate_file.policy, look, plan.looks)
+    )
+
+
+def _transferability(session: Session, job_id: UUID | None, model: UUID) -> MeasuredTransfer | None:
+    """What a transferability job found; what is wrong with the job is said of its place in the body."""
+    if job_id is None:
+        return None
+    try:
+        return measured_transfer(finished_job(session, job_id, kinds=("transferability",)), model)
+    except JobNotFoundError as error:
+        raise _at("transferability", HTTPStatus.NOT_FOUND, error.code, str(error)) from error
+    except ProblemError as error:
+        raise _at("transferability", error.status, error.code, str(error)) from error
+
+
 def _measured(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
     found = evaluated(session, blobs, job_id)
     return measured(found, session.get_one(Model, found.job.model_id))
 
 
 def _compared_with(
-    session: Session, blobs: BlobStore, reference: UUID | BaselinePlace | None
+    session: Session, blobs: BlobStore, reference: UUID | ComparedPlace | None
 ) -> tuple[Measured | None, FoundBy]:
     """The baseline, if there is one, and how it was found."""
     if reference is None:
         return None, "job"
     if isinstance(reference, UUID):
         return _baseline(session, blobs, reference), "job"
-    found = find_baseline(session, **dict(reference))
-    return (None, "job") if found is None else (_baseline(session, blobs, found.baseline.job_id), found.by)
+    found = find_baseline(session, reference.repository, **reference.places)
+    if found is None:
+        return None, "job"
+    measured = _baseline(session, blobs, reference.evaluation or found.baseline.job_id)
+    if measured.model != found.baseline.model_id:
+        detail = (
+            f"the baseline is of model {found.baseline.model_id}, and job {measured.job} of {measured.model}"
+        )
+        raise _at("baseline", HTTPStatus.CONFLICT, "baseline_moved", detail, field="evaluation")
+    return measured, found.by
 
 
 def _baseline(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
@@ -91,11 +163,12 @@ def _baseline(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
     try:
         return _measured(session, blobs, job_id)
     except JobNotFoundError as error:
-        raise _at_baseline(HTTPStatus.NOT_FOUND, error.code, str(error)) from error
+        raise _at("baseline", HTTPStatus.NOT_FOUND, error.code, str(error)) from error
     except ProblemError as error:
-        raise _at_baseline(error.status, error.code, str(error)) from error
+        raise _at("baseline", error.status, error.code, str(error)) from error
 
 
-def _at_baseline(status: HTTPStatus, code: str, detail: str) -> ProblemError:
-    problem = FieldProblem(pointer="#/baseline", code=code, message=detail)
-    return ProblemError(status, code, f"baseline: {detail}", errors=[problem])
+def _at(place: str, status: HTTPStatus, code: str, detail: str, *, field: str = "") -> ProblemError:
+    """An error about what the body says at a place."""
+    problem = FieldProblem(pointer=pointer([place, field]), code=code, message=detail)
+    return ProblemError(status, code, f"{place}: {detail}", errors=[problem])

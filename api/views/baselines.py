@@ -32,12 +32,27 @@ class BaselinePlace(Document):
         return self
 
 
-def _read(value: Any) -> UUID | BaselinePlace:
+class ComparedPlace(BaselinePlace):
+    """Where to look, and perhaps what to compare with then."""
+
+    evaluation: UUID | None = Field(
+        default=None,
+        description="Another evaluation of the model whose baseline is found, done like the one at hand; its own "
+        "unless said.",
+    )
+
+    @property
+    def places(self) -> dict[str, str | None]:
+        """Where in the repository to look."""
+        return self.model_dump(exclude={"repository", "evaluation"})
+
+
+def _read(value: Any) -> UUID | ComparedPlace:
     """Read by what it looks like, so that errors name places in the body and not the members of a union."""
-    return BaselinePlace.model_validate(value) if isinstance(value, Mapping) else _ids.validate_python(value)
+    return ComparedPlace.model_validate(value) if isinstance(value, Mapping) else _ids.validate_python(value)
 
 
-BaselineReference = Annotated[UUID | BaselinePlace, BeforeValidator(_read)]
+BaselineReference = Annotated[UUID | ComparedPlace, BeforeValidator(_read)]
 """An evaluation's id, or where to look for one."""
 
 

@@ -1,13 +1,15 @@
 """A policy, an evaluation and perhaps a baseline in, a verdict out: a pure function that fails closed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 from core.comparison import Estimate
+from core.gates.evaluated import EvaluatedRule, evaluated
 from core.gates.limits import Finding, judge
-from core.gates.measured import Measured
-from core.gates.reading import Obstacle, Reading, readings
+from core.gates.measured import Measured, MeasuredTransfer
+from core.gates.reading import Obstacle, Reading
+from core.gates.transferred import transferred
 from core.gates.verdict import (
     EXIT_CODES,
     Baseline,
@@ -21,7 +23,15 @@ from core.gates.verdict import (
 )
 from core.gates.waivers import notes, standing
 from core.gates.wording import held, sentence
-from core.specs.policies import GatePolicy, HealthRule, Level, PolicyError, Rule, Waiver
+from core.intervals import LEVEL
+from core.specs.policies import (
+    GatePolicy,
+    HealthRule,
+    Level,
+    PolicyError,
+    TransferabilityRule,
+    Waiver,
+)
 
 MAX_OUTCOMES = 10_000
 
@@ -34,7 +44,13 @@ SUMMARIES: dict[Overall, str] = {
 
 
 def decide(
-    policy: GatePolicy, measured: Measured, baseline: Measured | None = None, *, today: date
+    policy: GatePolicy,
+    measured: Measured,
+    baseline: Measured | None = None,
+    *,
+    today: date,
+    level: float = LEVEL,
+    transfer: MeasuredTransfer | None = None,
 ) -> Verdict:
     """Whether an evaluated model keeps a policy.
 
@@ -43,6 +59,9 @@ def decide(
         measured: the model's evaluation.
         baseline: another model's, on the same samples; rules that compare are `no_baseline` without one.
         today: for waivers that end.
+        level: how often an interval should hold the true value; at any but 95 % they are drawn from the replicates.
+        transfer: how far attacks on one task of the model reach the others, measured once and so judged at 95 %;
+            rules on transferability are an error without it.
 
     Raises:
         PolicyError: the rules are about too many attacks together.
@@ -50,7 +69,16 @@ def decide(
     waivers = standing(policy, today)
     outcomes: list[Outcome] = []
     for rule in policy.rules:
-        outcomes += _outcomes(rule, measured, baseline, waivers.get(rule.name))
+        waiver = waivers.get(rule.name)
+        match rule:
+            case HealthRule():
+                outcomes.append(_health(rule, measured, waiver))
+            case TransferabilityRule():
+                read = transferred(rule, measured, transfer)
+                outcomes += (_outcome(rule, reading, waiver) for reading in read)
+            case _:
+                read = evaluated(rule, measured, baseline, level)
+                outcomes += (_outcome(rule, reading, waiver) for reading in read)
         if len(outcomes) > MAX_OUTCOMES:
             message = f"the rules are about more than {MAX_OUTCOMES} attacks together; let `attacks` choose"
             raise PolicyError(message, field="rules")
@@ -71,51 +99,46 @@ def decide(
         metric_rules=measured.metric_rules,
         policy=policy.digest(),
         today=today,
+        level=level,
         counts=dict(sorted(counts.items())),
         outcomes=outcomes,
         notes=list(notes(policy, unmet, today)),
+        transferability=None if transfer is None else transfer.job,
     )
 
 
-def _outcomes(
-    rule: Rule, measured: Measured, baseline: Measured | None, waiver: Waiver | None
-) -> Iterator[Outcome]:
-    if isinstance(rule, HealthRule):
-        yield _health(rule, measured, waiver)
-        return
+def _outcome(rule: EvaluatedRule | TransferabilityRule, reading: Reading, waiver: Waiver | None) -> Outcome:
     limit = rule.limit
-    for reading in readings(rule, measured, baseline):
-        result, number = reading.result, held(reading, limit)
-        samples = 0 if result is None else result.samples
-        judged = judge(number, limit, strict=rule.strict, samples=samples)
-        obstacle = reading.obstacle or _nothing_to_hold(reading, number, strict=rule.strict)
-        message = (
-            f"{reading.subject} cannot be decided: {obstacle.message}"
-            if obstacle is not None
-            else sentence(reading, limit, judged, strict=rule.strict)
-        )
-        finding = judged.finding if obstacle is None else obstacle.finding
-        unit = reading.worse_unit if limit.relative else reading.unit
-        yield Outcome(
-            rule=rule.name,
-            on=rule.on,
-            level=rule.level,
-            status=_status(finding, rule.level, waiver),
-            finding=finding,
-            message=message,
-            attack=None if result is None else result.label,
-            ordinal=None if result is None else result.ordinal,
-            observed=_number(reading.observed, reading.unit),
-            limit=LimitSaid(
-                bound=limit.bound, value=limit.value, unit=unit, relative=limit.relative, strict=rule.strict
-            ),
-            baseline=_number(reading.baseline, reading.unit),
-            worse_by=_number(reading.worse_by, reading.worse_unit),
-            samples=None if result is None else samples,
-            samples_needed=judged.samples_needed if obstacle is None else None,
-            flags=[] if obstacle is None else list(obstacle.flags),
-            waiver=_waived(finding, waiver),
-        )
+    number = held(reading, limit)
+    judged = judge(number, limit, strict=rule.strict, samples=reading.samples or 0)
+    obstacle = reading.obstacle or _nothing_to_hold(reading, number, strict=rule.strict)
+    message = (
+        f"{reading.subject} cannot be decided: {obstacle.message}"
+        if obstacle is not None
+        else sentence(reading, limit, judged, strict=rule.strict)
+    )
+    finding = judged.finding if obstacle is None else obstacle.finding
+    unit = reading.worse_unit if limit.relative else reading.unit
+    return Outcome(
+        rule=rule.name,
+        on=rule.on,
+        level=rule.level,
+        status=_status(finding, rule.level, waiver),
+        finding=finding,
+        message=message,
+        attack=reading.attack,
+        ordinal=reading.ordinal,
+        observed=_number(reading.observed, reading.unit),
+        limit=LimitSaid(
+            bound=limit.bound, value=limit.value, unit=unit, relative=limit.relative, strict=rule.strict
+        ),
+        baseline=_number(reading.baseline, reading.unit),
+        worse_by=_number(reading.worse_by, reading.worse_unit),
+        samples=reading.samples,
+        samples_needed=judged.samples_needed if obstacle is None else None,
+        flags=[] if obstacle is None else list(obstacle.flags),
+        waiver=_waived(finding, waiver),
+    )
 
 
 def _nothing_to_hold(reading: Reading, number: Estimate, *, strict: bool) -> Obstacle | None:

@@ -1,4 +1,4 @@
-"""What a gate looks at: a finished evaluation, whoever kept it."""
+"""What a gate looks at: a finished evaluation, and how far attacks transfer between tasks, whoever kept them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from core.comparison import Estimate, attack_key
-from core.intervals import Interval, Replicates
+from core.errors import InvalidError
+from core.intervals import LEVEL, Interval, Replicates
 from core.jobs.reliability import Flag
 from core.specs.attack import AttackSpec
 from core.tasks import METRICS, Metric, Task
@@ -51,17 +52,39 @@ class MeasuredResult:
         """The attack's short name; None for the clean pass."""
         return None if self.spec is None else self.spec.label
 
-    def number(self, task: str | None = None, metric: str | None = None) -> Estimate:
-        """A task's metric, a task's ARP, or with neither ARP; a value that is no number is none."""
+    def number(self, task: str | None = None, metric: str | None = None, *, level: float = LEVEL) -> Estimate:
+        """A task's metric, a task's ARP, or with neither ARP; a value that is no number is none.
+
+        The interval is the stored one at 95 %, and at any other level drawn anew from the replicates, if there are.
+        """
+        value = finite(Estimate(self._value(task, metric))).value
+        if level == LEVEL:
+            return finite(Estimate(value, self._stored(task, metric)))
+        return finite(Estimate(value, self._drawn(value, task, metric, level)))
+
+    def _value(self, task: str | None, metric: str | None) -> float | None:
+        if task is None:
+            return self.arp
+        return (self.task_arp or {}).get(task) if metric is None else self.metrics.get(task, {}).get(metric)
+
+    def _stored(self, task: str | None, metric: str | None) -> Interval | None:
         bounds = self.intervals or {}
         if task is None:
-            return finite(Estimate(self.arp, _interval(bounds.get("arp"))))
+            return _interval(bounds.get("arp"))
         if metric is None:
-            found = (self.task_arp or {}).get(task)
-            return finite(Estimate(found, _interval((bounds.get("tasks") or {}).get(task))))
-        found = self.metrics.get(task, {}).get(metric)
-        listed = ((bounds.get("metrics") or {}).get(task) or {}).get(metric)
-        return finite(Estimate(found, _interval(listed)))
+            return _interval((bounds.get("tasks") or {}).get(task))
+        return _interval(((bounds.get("metrics") or {}).get(task) or {}).get(metric))
+
+    def _drawn(
+        self, value: float | None, task: str | None, metric: str | None, level: float
+    ) -> Interval | None:
+        replicates = self.read()
+        if replicates is None:
+            return None
+        try:
+            return replicates.interval(value, task=task, metric=metric, level=level)
+        except InvalidError:  # replicates of other numbers only
+            return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,6 +141,39 @@ class Measured:
         yield from self.flags
         for result in results:
             yield from result.flags
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredTransfer:
+    """How far attacks on one task reach the others, as a transferability job has it for one model by itself.
+
+    Attributes:
+        label: of the attack, as in `MeasuredResult.label`.
+        dataset: the samples, as the job's spec names them, pinned.
+        transfer: by attacked task, its transferability (paper Eq. 11); None where it is not defined.
+        intervals: theirs, at 95 %; None where there is none.
+        undefined: by attacked task without a value, why.
+        unstable: attacked tasks whose value divides by an ARP that may as well be 0.
+        flags: about the whole job.
+        model: that was attacked.
+        metric_rules: that the metrics follow.
+    """
+
+    job: UUID
+    label: str
+    dataset: Mapping[str, Any]
+    samples: int
+    transfer: Mapping[str, float | None]
+    intervals: Mapping[str, Sequence[float] | None]
+    undefined: Mapping[str, str]
+    unstable: Sequence[str]
+    flags: Sequence[Flag]
+    model: UUID
+    metric_rules: str
+
+    def number(self, task: str) -> Estimate:
+        """The transferability of the attack on a task; a value that is no number is none."""
+        return finite(Estimate(self.transfer.get(task), _interval(self.intervals.get(task))))
 
 
 def finite(found: Estimate) -> Estimate:

@@ -97,9 +97,19 @@ class PolicyFile:
         """The line of every field and item, by JSON pointer."""
         return {path: place.line for path, place in self.places.items()}
 
-    def error(self, error: InvalidError) -> GateFileError:
-        """An error that was found later, about a field of the file."""
-        return GateFileError([_misplaced(error.field.split("."), error.code, str(error), self.places)])
+    @property
+    def rule_lines(self) -> dict[str, int]:
+        """The line of every rule, by its name."""
+        return {
+            rule.name: self.places[pointer(("rules", position))].line
+            for position, rule in enumerate(self.file.rules)
+        }
+
+    def error(self, *errors: InvalidError) -> GateFileError:
+        """Errors that were found later, about fields of the file."""
+        return GateFileError(
+            [_misplaced(error.field.split("."), error.code, str(error), self.places) for error in errors]
+        )
 
 
 def read_gate_file(text: str) -> PolicyFile:

@@ -6,18 +6,36 @@ The same name, tasks and radii are the same attacks in the same order, whenever 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.errors import InvalidError
+from core.errors import InvalidError, under
+from core.gates.evaluated import no_match
 from core.specs.attack import AttackSpec
-from core.specs.documents import Attacked
+from core.specs.documents import Attacked, Measurement
 from core.specs.gate_file import ExplicitSuite, GateFile, SuiteName
 from core.specs.objective import SINGLE
-from core.tasks import Task
+from core.specs.policies import (
+    AraRule,
+    ArpRule,
+    HealthRule,
+    MetricRule,
+    RobustGainRule,
+    Rule,
+    TaskArpRule,
+    TransferabilityRule,
+)
+from core.specs.suggestions import unknown
+from core.tasks import METRICS, Task
 
 PGD_STEPS = 20
 APGD_STEPS = 50
 APGD_RESTARTS = 5
 AUTO_STEPS = 200
 SQUARE_STEPS = 1_000
+
+
+class Transferred(Measurement):
+    """A transferability job without its kind and model."""
+
+    attack: AttackSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,57 @@ def suite_evaluation(gate_file: GateFile, tasks: Sequence[Task]) -> Attacked:
     attacks = [attack for eps in gate_file.eps for attack in named.attacks(tasks, eps)]
     limited = dataset.model_copy(update={"limit": dataset.limit or named.samples})
     return Attacked(dataset=limited, attacks=attacks, health=named.health)
+
+
+def suite_transferability(gate_file: GateFile, evaluation: Attacked) -> Transferred | None:
+    """The transferability job that a gate file's rules need, on the evaluation's samples; None if they need none."""
+    if not any(isinstance(rule, TransferabilityRule) for rule in gate_file.rules):
+        return None
+    attack = gate_file.transferability or AttackSpec(algorithm="pgd", eps=gate_file.eps[0], steps=PGD_STEPS)
+    return Transferred(dataset=evaluation.dataset, attack=attack)
+
+
+def check_rules(gate_file: GateFile, evaluation: Attacked, tasks: Sequence[Task]) -> list[InvalidError]:
+    """What no evaluation of this suite could decide, such as a rule about an attack that it has not.
+
+    Returns:
+        Errors whose `field` names the place in the file.
+    """
+    found = []
+    for position, rule in enumerate(gate_file.rules):
+        try:
+            with under(f"rules.{position}"):
+                _check_rule(rule, evaluation, tasks)
+        except InvalidError as error:
+            found.append(error)
+    return found
+
+
+def compares(rule: Rule) -> bool:
+    """Whether a rule needs a baseline."""
+    return isinstance(rule, AraRule | RobustGainRule) or (
+        not isinstance(rule, HealthRule) and rule.limit.relative
+    )
+
+
+def _check_rule(rule: Rule, evaluation: Attacked, tasks: Sequence[Task]) -> None:
+    if isinstance(rule, HealthRule):
+        if not evaluation.health:
+            raise InvalidError("the suite has no health checks; standard and thorough have", field="on")
+        return
+    names = [task.name for task in tasks]
+    named = None if isinstance(rule, ArpRule) else rule.task
+    if named is not None and named not in names:
+        raise InvalidError(unknown("task", named, names), field="task")
+    if isinstance(rule, MetricRule):
+        (task,) = (task for task in tasks if task.name == rule.task)
+        metrics = [metric.name for metric in METRICS[task.kind]]
+        if rule.metric not in metrics:
+            raise InvalidError(unknown(f"metric of {rule.task}", rule.metric, metrics), field="metric")
+    if isinstance(rule, ArpRule | TaskArpRule | RobustGainRule):
+        resolved = [attack.resolved() for attack in evaluation.attacks]
+        if not any(rule.attacks.matches(attack) for attack in resolved):
+            raise InvalidError(no_match(rule.attacks, resolved), field="attacks")
 
 
 def _quick(eps: float) -> Iterator[AttackSpec]:

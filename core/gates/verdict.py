@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from core.gates.limits import Finding
+from core.intervals import LEVEL
 from core.specs.document import Document
 from core.specs.policies import Bound, Level
 
@@ -20,7 +21,9 @@ class Number(Document):
     """A number as it was measured."""
 
     value: float | None
-    interval: tuple[float, float] | None = Field(description="95 %, by bootstrap over the samples.")
+    interval: tuple[float, float] | None = Field(
+        description="By bootstrap over the samples, at the verdict's `level`; at 95 % where it is of transferability."
+    )
     unit: str
 
 
@@ -54,7 +57,9 @@ class Outcome(Document):
         description="Before level and waivers: a `warn` or `waived` would have been this."
     )
     message: str = Field(description="What was measured, what was allowed, how far off.")
-    attack: str | None = Field(default=None, description="Label of the attack.")
+    attack: str | None = Field(
+        default=None, description="Label of the attack, or of the attacks that transferability is of."
+    )
     ordinal: int | None = Field(
         default=None, description="Its position in the job's spec; -1 is the clean pass."
     )
@@ -90,8 +95,27 @@ class Baseline(Document):
     model_name: str | None
 
 
+class LookSaid(Document):
+    """One of the evaluations that a gate file allows."""
+
+    number: int = Field(ge=1, description="From 1.")
+    of: int = Field(ge=1, description="How many there may be.")
+    samples: int
+    effort: int = Field(ge=1, description="How many times the file's steps; 1 as written.")
+    restarts: int | None = Field(description="Random starts, at least; null for as many as the file says.")
+
+
+class NextLook(Document):
+    """The evaluation that may say more."""
+
+    number: int = Field(ge=1, description="From 1.")
+    samples: int
+    effort: int = Field(ge=1, description="How many times the file's steps; 1 as written.")
+    why: str
+
+
 class Verdict(Document):
-    """Whether a model keeps a policy, and why. The same results, policy and day give the same verdict."""
+    """Whether a model keeps a policy, and why. The same results, policy, level and day give the same verdict."""
 
     status: Overall
     exit_code: int = Field(description="0 passed, 1 failed, 4 inconclusive or without a baseline.")
@@ -105,9 +129,23 @@ class Verdict(Document):
     metric_rules: str
     policy: str = Field(description="SHA-256 of the policy's canonical JSON.")
     today: date = Field(description="The day on which waivers were looked at.")
+    level: float = Field(
+        default=LEVEL, gt=0, lt=1, description="How often an interval should hold the true value."
+    )
     counts: dict[Status, int] = Field(description="Outcomes by status; those that are 0 left out.")
     outcomes: list[Outcome] = Field(description="In the policy's order, then in the order of the attacks.")
     notes: list[Note]
+    transferability: UUID | None = Field(
+        default=None, description="The job that rules on transferability were decided by."
+    )
+    look: LookSaid | None = Field(
+        default=None,
+        description="Which of the gate file's looks this is; null for any other evaluation, which is decided by "
+        "itself.",
+    )
+    next: NextLook | None = Field(
+        default=None, description="The look to take next, because this one does not settle it."
+    )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -38,12 +38,17 @@ def shown(value: float, unit: str) -> str:
     return f"{digits} {named}" if unit else digits
 
 
+def percent(level: float) -> str:
+    """The level of intervals, to one decimal at most; nothing is certain, so it is never said to be 100 %."""
+    return f"{min(round(100 * level, 1), 99.9):g} %"
+
+
 def _measured(reading: Reading, limit: Limit) -> str:
     observed = reading.observed
     assert observed.value is not None
     said = f"{reading.subject} is {shown(observed.value, reading.unit)}"
     if not limit.relative:
-        return said + _between(observed.interval)
+        return said + _between(observed.interval, reading.level)
     worse, baseline = reading.worse_by, reading.baseline
     assert worse is not None
     assert worse.value is not None
@@ -54,11 +59,14 @@ def _measured(reading: Reading, limit: Limit) -> str:
     if bounds is not None and worse.value < 0:
         bounds = Interval(0 - bounds.high, 0 - bounds.low)
     by = shown(abs(worse.value), reading.worse_unit)
-    return f"{said}, {by} {how} than the baseline's {shown(baseline.value, reading.unit)}{_between(bounds)}"
+    theirs = shown(baseline.value, reading.unit)
+    return f"{said}, {by} {how} than the baseline's {theirs}{_between(bounds, reading.level)}"
 
 
-def _between(bounds: Interval | None) -> str:
-    return "" if bounds is None else f" (95 %: {shown(bounds.low, '')} to {shown(bounds.high, '')})"
+def _between(bounds: Interval | None, level: float) -> str:
+    if bounds is None:
+        return ""
+    return f" ({percent(level)}: {shown(bounds.low, '')} to {shown(bounds.high, '')})"
 
 
 def _allowed(limit: Limit, unit: str) -> str:

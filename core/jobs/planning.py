@@ -22,6 +22,12 @@ TRAINED = FORWARD + 2 * BACKWARD
 SEARCH_SHARE = 0.2
 """Of an `auto_mta` attack's budget, what its search takes at most."""
 
+FIRST_SLICE = 64
+"""Samples of the first slice; each one ends at twice as many until they are as large as a shard may be.
+
+So an evaluation on few samples is the beginning of one on many, which finds it done.
+"""
+
 PROBE_SAMPLES, PROBE_PASSES = 32, 100
 """The probe is expected to cost about as much as so many passes over so many samples."""
 
@@ -50,12 +56,13 @@ def plan_evaluation(spec: EvaluationSpec, *, samples: int, shard_samples: int, t
       need what it found.
     - `{"kind": "probe"}`: the health checks of all attacks, at the end, if the spec asks for them.
 
-    Slices begin at multiples of the batch size, so a batch's composition does not depend on the sharding.
+    Slices begin at multiples of the batch size, so a batch's composition does not depend on the sharding, and at the
+    same ones for any number of samples.
 
     Args:
         spec: what to evaluate.
         samples: how many samples the data set has.
-        shard_samples: the target size of a slice; at least one batch is taken.
+        shard_samples: the most samples of a slice; at least one batch is taken.
         tasks: how many tasks the model has.
     """
     slices = list(_slices(samples, batch_size=spec.batch_size, shard_samples=shard_samples))
@@ -86,7 +93,7 @@ def plan_transferability(
     Args:
         spec: what to measure.
         samples: how many samples the data set has.
-        shard_samples: the target size of a slice; at least one batch is taken.
+        shard_samples: the most samples of a slice; at least one batch is taken.
         tasks: the models' tasks, by name.
     """
     slices = list(_slices(samples, batch_size=spec.batch_size, shard_samples=shard_samples))
@@ -159,5 +166,11 @@ def _over(
 
 
 def _slices(samples: int, *, batch_size: int, shard_samples: int) -> Iterator[range]:
-    step = max(1, shard_samples // batch_size) * batch_size
-    return (range(start, min(start + step, samples)) for start in range(0, samples, step))
+    """Slices that begin at the same places however many samples there are, the first ones smaller."""
+    largest = max(1, shard_samples // batch_size) * batch_size
+    first = min(largest, max(1, FIRST_SLICE // batch_size) * batch_size)
+    start = 0
+    while start < samples:
+        stop = start + min(largest, max(first, start))
+        yield range(start, min(stop, samples))
+        start = stop

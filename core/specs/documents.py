@@ -14,7 +14,7 @@ from core.specs.document import Document
 from core.specs.manifests import ModelManifest
 from core.specs.objective import SINGLE
 from core.specs.precision import Precision
-from core.tasks import MetricRules
+from core.tasks import MetricRules, Task
 
 MAX_ATTACKS = 1_000
 MAX_SAMPLES = 1_000_000
@@ -101,9 +101,13 @@ class Attacked(Measurement):
         Raises:
             InvalidError: it cannot, or has not; `field` names the place.
         """
-        _check_measured(manifest, info)
+        self.check_tasks(manifest.task_list, info)
+
+    def check_tasks(self, tasks: Sequence[Task], info: DatasetInfo) -> None:
+        """`check_model`, of a model with these tasks."""
+        _check_measured(tasks, info)
         for position, attack in enumerate(self.attacks):
-            _check_tasks(attack, manifest, field=f"attacks.{position}")
+            _check_tasks(attack, tasks, field=f"attacks.{position}")
         _check_calibration(self.attacks, self.dataset, info)
 
 
@@ -128,14 +132,8 @@ class TransferabilitySpec(Measurement):
     def _single(self) -> Self:
         if len(set(self.models)) != len(self.models):
             raise InvalidError("models names each model once", field="models")
-        method = self.attack.method
-        for name in ("objective", "weights", "targets"):
-            if getattr(self.attack, name) is not None:
-                raise InvalidError(
-                    f"each task is attacked by itself, with SINGLE; leave {name} out", field=f"attack.{name}"
-                )
-        if not method.objective:
-            raise InvalidError(f"{self.attack.algorithm} cannot attack one task", field="attack.algorithm")
+        with under("attack"):
+            check_single(self.attack)
         return self
 
     def attack_on(self, task: str) -> AttackSpec:
@@ -150,7 +148,7 @@ class TransferabilitySpec(Measurement):
         """
         first = [task.name for task in manifests[0].task_list]
         for position, manifest in enumerate(manifests):
-            _check_measured(manifest, info)
+            _check_measured(manifest.task_list, info)
             names = [task.name for task in manifest.task_list]
             if names != first:
                 raise InvalidError(
@@ -159,21 +157,34 @@ class TransferabilitySpec(Measurement):
                 )
 
 
-def _check_measured(manifest: ModelManifest, info: DatasetInfo) -> None:
+def check_single(attack: AttackSpec) -> None:
+    """Check that an attack can be SINGLE on each task in turn.
+
+    Raises:
+        InvalidError: it cannot, or says on what it is; `field` names the place.
+    """
+    for name in ("objective", "weights", "targets"):
+        if getattr(attack, name) is not None:
+            raise InvalidError(f"each task is attacked by itself, with SINGLE; leave {name} out", field=name)
+    if not attack.method.objective:
+        raise InvalidError(f"{attack.algorithm} cannot attack one task", field="algorithm")
+
+
+def _check_measured(tasks: Sequence[Task], info: DatasetInfo) -> None:
     with under("dataset.name"):
-        info.measured(manifest.task_list)
+        info.measured(tasks)
 
 
-def _check_tasks(attack: AttackSpec, manifest: ModelManifest, *, field: str) -> None:
-    tasks = {task.name: task for task in manifest.task_list}
+def _check_tasks(attack: AttackSpec, tasks: Sequence[Task], *, field: str) -> None:
+    known = {task.name: task for task in tasks}
     for name, where in attack.named_tasks.items():
-        if name not in tasks:
+        if name not in known:
             raise InvalidError(
-                f"the model has no task {name!r}; it has {', '.join(tasks)}", field=f"{field}.{where}"
+                f"the model has no task {name!r}; it has {', '.join(known)}", field=f"{field}.{where}"
             )
     for name, value in (attack.targets or {}).items():
         try:
-            check_target(tasks[name], value)
+            check_target(known[name], value)
         except InvalidError as error:
             raise InvalidError(str(error), field=f"{field}.targets.{name}") from error
 

@@ -6,20 +6,22 @@ How its text is read, `core.gates.policy_file` knows; what a named suite is, `co
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, get_args
+from uuid import UUID
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
 
 from core.errors import InvalidError, under
 from core.specs.attack import AttackSpec
 from core.specs.attack_fields import MAX_EPS
 from core.specs.document import Document, Line
-from core.specs.documents import MAX_ATTACKS, MAX_SAMPLES, DatasetRef
+from core.specs.documents import MAX_ATTACKS, MAX_SAMPLES, DatasetRef, check_single
 from core.specs.manifests import ManifestHints, tasks_of
 from core.specs.policies import GatePolicy
 from core.specs.suggestions import unknown
 from core.tasks import Task
 
 MAX_RADII = 16
+MAX_EFFORT = 16
 DEFAULT_EPS = (8.0,)
 DAY = 24 * 60
 
@@ -94,11 +96,43 @@ def _suite(value: Any) -> Any:
     return value
 
 
-class Branches(Document):
-    """Which model a change is compared with."""
+class Compared(Document):
+    """Which model a change is compared with: the baseline at its merge base, else at the branch, else at the tag."""
 
-    branch: Line | None = Field(default=None, description="The newest evaluation of this branch.")
-    tag: Line | None = Field(default=None, description="The evaluation of this tag.")
+    branch: Line | None = Field(default=None, description="The baseline of this branch.")
+    tag: Line | None = Field(default=None, description="The baseline of this tag.")
+    model: UUID | None = Field(
+        default=None, description="This registered model instead, whatever the repository's baselines are."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.model is not None and (self.branch, self.tag) != (None, None):
+            raise InvalidError("a model is the baseline already; leave branch and tag out", field="model")
+        return self
+
+
+class Escalation(Document):
+    """What to do where the suite does not settle it: first more samples, then more steps, then restarts as well."""
+
+    samples: int | None = Field(
+        default=None,
+        ge=2,
+        le=MAX_SAMPLES,
+        description="Up to so many samples, as far as the split has them; no more than the suite's unless said.",
+    )
+    effort: int | None = Field(
+        default=None,
+        ge=2,
+        le=MAX_EFFORT,
+        description="Up to so many times the steps, then so many random restarts; as the suite has them unless said.",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if (self.samples, self.effort) == (None, None):
+            raise InvalidError("say how far: samples, effort or both")
+        return self
 
 
 class GateFile(GatePolicy):
@@ -117,8 +151,18 @@ class GateFile(GatePolicy):
         max_length=MAX_RADII,
         description="Radii of the named suites' balls, in pixel steps of 1/255; attacks written out say their own.",
     )
-    baseline: Branches | None = Field(
-        default=None, description="Which evaluation rules compare with; none unless said."
+    stop_early: StrictBool = Field(
+        default=True, description="Look at fewer samples first, and stop there if nothing more can change it."
+    )
+    escalate: Escalation | None = Field(
+        default=None, description="What to do where the suite does not settle it; nothing unless said."
+    )
+    transferability: AttackSpec | None = Field(
+        default=None,
+        description="The attack of rules on transferability, without objective; PGD-20 with the first eps unless said.",
+    )
+    baseline: Compared | None = Field(
+        default=None, description="Which model rules compare with; none unless said."
     )
     deadline_minutes: int = Field(
         default=60, ge=1, le=DAY, description="How long a CI waits for the evaluation before it gives up."
@@ -138,6 +182,13 @@ class GateFile(GatePolicy):
                 raise InvalidError("the suite's attacks say their own eps; leave this out", field="eps")
             if None not in (self.suite.samples, self.dataset.limit):
                 raise InvalidError("dataset.limit says how many samples already", field="suite.samples")
+        return self
+
+    @model_validator(mode="after")
+    def _single(self) -> Self:
+        if self.transferability is not None:
+            with under("transferability"):
+                check_single(self.transferability)
         return self
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
 
 from core.errors import InvalidError
 from core.specs.algorithms import Norm
@@ -30,7 +30,7 @@ _LEVEL = (
     "decided too."
 )
 _STRICT = (
-    "The whole 95 % interval must keep the limit; where only a part of it does, the rule is inconclusive. false: the "
+    "The whole interval must keep the limit; where only a part of it does, the rule is inconclusive. false: the "
     "estimate alone decides."
 )
 _AT_MOST = "The number may be this high and no higher, in its own unit. A rule has exactly one limit."
@@ -94,6 +94,11 @@ class AttackMatch(_Named):
         default=None, gt=0, description="Radius of the ball, in pixel steps of 1/255 as in the attack."
     )
     norm: Norm | None = Field(default=None, description="Norm of the ball: linf or l2.")
+    min_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Gradient steps, at least; noise takes none, and for square it is queries.",
+    )
 
     @field_validator("algorithm")
     @classmethod
@@ -114,16 +119,20 @@ class AttackMatch(_Named):
 
     def matches(self, attack: AttackSpec) -> bool:
         """Whether an attack, with nothing left to a default, has all that is said."""
-        wanted = self.model_dump(exclude_none=True)
+        least = self.min_steps
+        if least is not None and (attack.steps is None or attack.steps < least):
+            return False
+        wanted = self.model_dump(exclude_none=True, exclude={"min_steps"})
         return all(getattr(attack, name) == value for name, value in wanted.items())
 
     @property
     def text(self) -> str:
         """What is said, in words."""
-        wanted = self.model_dump(exclude_none=True)
-        return ", ".join(
-            f"{name} {value:g}" if name == "eps" else f"{name} {value}" for name, value in wanted.items()
-        )
+        wanted = self.model_dump(exclude_none=True, exclude={"min_steps"})
+        said = [f"{name} {value:g}" if name == "eps" else f"{name} {value}" for name, value in wanted.items()]
+        if self.min_steps is not None:
+            said.append(f"at least {self.min_steps} step{'s' if self.min_steps > 1 else ''}")
+        return ", ".join(said)
 
 
 class _Rule(_Named):
@@ -138,7 +147,7 @@ class _LimitedRule(_Rule):
 
     limits: ClassVar[tuple[str, ...]] = ("at_most", "at_least", "no_worse_than_baseline_by")
 
-    strict: bool = Field(default=True, description=_STRICT)
+    strict: StrictBool = Field(default=True, description=_STRICT)
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -239,13 +248,26 @@ class RobustGainRule(_AttackedRule):
     at_least: float | None = Field(default=None, description="Points of ARP that must be gained.")
 
 
+class TransferabilityRule(_LimitedRule):
+    """How much of the harm of an attack on one task reaches the others: a ratio without a unit (paper Eq. 11)."""
+
+    limits = ("at_most", "at_least")
+
+    on: Literal["transferability"] = Field(description="Transferability, by a job that measured it.")
+    task: Line | None = Field(
+        default=None, description="The attacked task; every task, each decided by itself, unless said."
+    )
+    at_most: float | None = Field(default=None, description=_AT_MOST)
+    at_least: float | None = Field(default=None, description=_AT_LEAST)
+
+
 class HealthRule(_Rule):
     """Nothing makes the numbers unreliable: the health checks ran, and no flag of severity error is anywhere."""
 
     on: Literal["health"] = Field(description="The flags of the whole evaluation.")
 
 
-AnyRule = ArpRule | TaskArpRule | MetricRule | AraRule | RobustGainRule | HealthRule
+AnyRule = ArpRule | TaskArpRule | MetricRule | AraRule | RobustGainRule | TransferabilityRule | HealthRule
 
 RULES: dict[str, type[_Rule]] = {
     get_args(kind.model_fields["on"].annotation)[0]: kind for kind in get_args(AnyRule)

@@ -5,6 +5,7 @@ from core.gates.rendering.context import Context
 from core.gates.rendering.formats import MEDIA_TYPES, Format, rendered
 from core.gates.rendering.junit import junit
 from core.gates.rendering.markdown import markdown
+from core.gates.rendering.page import page
 from core.gates.rendering.sarif import sarif
 from core.gates.rendering.text import text
 
@@ -15,6 +16,7 @@ __all__ = [
     "badge",
     "junit",
     "markdown",
+    "page",
     "rendered",
     "sarif",
     "shields",

@@ -8,15 +8,17 @@ from core.gates.rendering.badge import badge, shields
 from core.gates.rendering.context import Context
 from core.gates.rendering.junit import junit
 from core.gates.rendering.markdown import markdown
+from core.gates.rendering.page import page
 from core.gates.rendering.sarif import sarif
 from core.gates.rendering.text import text
 from core.gates.verdict import Verdict
 
-Format = Literal["json", "markdown", "junit", "sarif", "badge", "shields", "text"]
+Format = Literal["json", "markdown", "html", "junit", "sarif", "badge", "shields", "text"]
 
 MEDIA_TYPES: dict[Format, str] = {
     "json": "application/json",
     "markdown": "text/markdown",
+    "html": "text/html",
     "junit": "application/xml",
     "sarif": "application/sarif+json",
     "badge": "image/svg+xml",
@@ -27,6 +29,7 @@ MEDIA_TYPES: dict[Format, str] = {
 _WRITERS: dict[Format, Callable[[Verdict, Context | None], str]] = {
     "json": lambda verdict, _: verdict.model_dump_json(),
     "markdown": markdown,
+    "html": page,
     "junit": junit,
     "sarif": lambda verdict, context: json.dumps(sarif(verdict, context), indent=1),
     "badge": lambda verdict, _: badge(verdict),

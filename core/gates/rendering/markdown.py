@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.rendering.saying import baseline, counts, dataset, limit, model, observed, worst_first
-from core.gates.verdict import Outcome, Overall, Verdict
+from core.gates.rendering.saying import HEADINGS, counts, facts, limit, model, observed, worst_first
+from core.gates.verdict import Outcome, Verdict
+from core.gates.wording import percent
 
 MAX_BYTES = 640 * 1024
 """GitHub refuses a step's summary above 1 MiB altogether, and other steps may write to the same one."""
@@ -16,21 +17,13 @@ NOTES_BYTES = 64 * 1024
 HEAD_BYTES = 64 * 1024
 CELL = 600
 
-HEADINGS: dict[Overall, str] = {
-    "passed": "Gate passed",
-    "failed": "Gate failed",
-    "inconclusive": "Gate inconclusive",
-    "no_baseline": "Gate without a baseline",
-}
-
-COLUMNS = ("status", "rule", "observed (95 %)", "limit", "samples", "message")
-
 
 def markdown(verdict: Verdict, context: Context | None = None) -> str:
     """The verdict, a table of its outcomes from the worst on, and the notes; well below 1 MiB whatever it holds."""
     head = f"## {HEADINGS[verdict.status]}: {_written(model(verdict))}\n\n{_written(verdict.message)}\n\n"
     head += "".join(f"- {name}: {value}\n" for name, value in _facts(verdict, context or Context()))
-    head += "\n" + _row(COLUMNS) + _row("---" for _ in COLUMNS)
+    columns = ["status", "rule", f"observed ({percent(verdict.level)})", "limit", "samples", "message"]
+    head += "\n" + _row(columns) + _row("---" for _ in columns)
     ranked = worst_first(verdict.outcomes)
     table = _within(map(_outcome, ranked), MAX_BYTES - NOTES_BYTES - HEAD_BYTES)
     notes = _within((f"- {_written(note.message)}\n" for note in verdict.notes), NOTES_BYTES)
@@ -43,12 +36,8 @@ def markdown(verdict: Verdict, context: Context | None = None) -> str:
 
 
 def _facts(verdict: Verdict, context: Context) -> Iterator[tuple[str, str]]:
-    yield "job", str(verdict.job)
-    yield "dataset", _written(dataset(verdict))
-    yield "baseline", _written(baseline(verdict))
-    yield "metrics", _written(f"version {verdict.metric_version}, {verdict.metric_rules}")
-    file = "" if context.policy_file is None else f"{_written(context.policy_file)}, "
-    yield "policy", f"{file}SHA-256 {_written(verdict.policy)}, on {verdict.today}"
+    for name, value in facts(verdict, context):
+        yield name, _written(value)
     if context.report is not None:
         yield "report", f"<{context.report}>"
 

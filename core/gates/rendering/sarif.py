@@ -8,8 +8,9 @@ from urllib.parse import quote
 from core import __version__
 from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.rendering.saying import baseline, counts, dataset, limit, model
+from core.gates.rendering.saying import baseline, counts, dataset, limit, looks, model
 from core.gates.verdict import Outcome, Verdict
+from core.gates.wording import percent
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -103,6 +104,10 @@ def _properties(verdict: Verdict, context: Context) -> Json:
         "baseline": baseline(verdict),
         "policy": verdict.policy,
         "today": verdict.today.isoformat(),
+        "intervals": percent(verdict.level),
+        **{name.replace(" ", "_"): told for name, told in looks(verdict)},
         "notes": [plain(note.message) for note in verdict.notes],
     }
+    if verdict.transferability is not None:
+        said["transferability"] = str(verdict.transferability)
     return said if context.report is None else said | {"report": context.report}

@@ -1,10 +1,19 @@
-"""What all outputs say alike: which outcome is worse, and numbers, limits and names in words."""
+"""What all outputs say alike: which outcome is worse, and numbers, limits, looks and names in words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.verdict import LimitSaid, Number, Outcome, Status, Verdict
-from core.gates.wording import shown
+from core.gates.verdict import LimitSaid, Number, Outcome, Overall, Status, Verdict
+from core.gates.wording import percent, shown
+from core.intervals import LEVEL
+
+HEADINGS: dict[Overall, str] = {
+    "passed": "Gate passed",
+    "failed": "Gate failed",
+    "inconclusive": "Gate inconclusive",
+    "no_baseline": "Gate without a baseline",
+}
 
 WORST_FIRST: tuple[Status, ...] = (
     "fail",
@@ -27,10 +36,18 @@ def counts(outcome: Outcome) -> bool:
     return outcome.level == "error" and outcome.status not in {"pass", "warn", "waived"}
 
 
+def held(outcome: Outcome) -> Number | None:
+    """The number that the limit is on."""
+    return outcome.worse_by if outcome.limit is not None and outcome.limit.relative else outcome.observed
+
+
 def observed(outcome: Outcome) -> str:
     """What was measured, and where the limit is on the difference, that."""
     difference = outcome.worse_by if outcome.limit is not None and outcome.limit.relative else None
-    said = [_number(outcome.observed, ""), _number(difference, " worse than the baseline")]
+    at = (
+        f"{percent(LEVEL)}: " if outcome.on == "transferability" else ""
+    )  # at no look, so not at the verdict's level
+    said = [_number(outcome.observed, "", at), _number(difference, " worse than the baseline")]
     return "; ".join(filter(None, said))
 
 
@@ -41,6 +58,32 @@ def limit(asked: LimitSaid | None) -> str:
     sign = "≤" if asked.bound == "at_most" else "≥"
     worse = " worse" if asked.relative else ""
     return f"{sign} {shown(asked.value, asked.unit)}{worse}{'' if asked.strict else ', the estimate'}"
+
+
+def facts(verdict: Verdict, context: Context) -> Iterator[tuple[str, str]]:
+    """What a reader should know of a verdict beside its outcomes."""
+    yield "job", str(verdict.job)
+    yield "dataset", dataset(verdict)
+    yield "baseline", baseline(verdict)
+    if verdict.transferability is not None:
+        yield "transferability", f"job {verdict.transferability}"
+    yield "metrics", f"version {verdict.metric_version}, {verdict.metric_rules}"
+    file = "" if context.policy_file is None else f"{context.policy_file}, "
+    yield "policy", f"{file}SHA-256 {verdict.policy}, on {verdict.today}"
+    yield from looks(verdict)
+
+
+def looks(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Which look the verdict is on, and which to take next."""
+    now, after = verdict.look, verdict.next
+    if now is not None:
+        starts = "" if now.restarts is None else f", {now.restarts} random starts or more"
+        said = f"{now.number} of {now.of}, {now.samples} samples{_effort(now.effort)}{starts}"
+        yield "look", f"{said}, intervals at {percent(verdict.level)}"
+    if after is not None:
+        of = "" if now is None else f" of {now.of}"
+        said = f"{after.number}{of}, {after.samples} samples{_effort(after.effort)}"
+        yield "next look", f"{said}: {plain(after.why)}"
 
 
 def model(verdict: Verdict) -> str:
@@ -68,11 +111,15 @@ def _named(name: str | None, identity: str) -> str:
     return identity if name is None else f"{plain(name)} ({identity})"
 
 
-def _number(number: Number | None, than: str) -> str:
+def _effort(times: int) -> str:
+    return "" if times == 1 else f", {times} times the steps"
+
+
+def _number(number: Number | None, than: str, at: str = "") -> str:
     if number is None or number.value is None:
         return ""
     said = shown(number.value, number.unit) + than
     if number.interval is None:
         return said
     low, high = number.interval
-    return f"{said} ({shown(low, '')} to {shown(high, '')})"
+    return f"{said} ({at}{shown(low, '')} to {shown(high, '')})"

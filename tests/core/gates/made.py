@@ -2,30 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from statistics import NormalDist
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
-from core.gates import Measured, MeasuredResult, Outcome, Verdict, decide
-from core.intervals import Origin, Replicates, stored
+from core.gates import Measured, MeasuredResult, MeasuredTransfer, Outcome, Verdict, decide
+from core.intervals import LEVEL, Origin, Replicates, interval, stored
 from core.specs.policies import GatePolicy
 from core.tasks import profile
 
 Json = dict[str, Any]
 
 TODAY = date(2026, 5, 1)
-NOISE = np.linspace(-1, 1, 201)
 SAMPLES = 100
+DRAWS = 201
+
+
+def _noise() -> NDArray[np.float64]:
+    """Quantiles of a normal law, whose 95 % interval on that many samples reaches 1 to either side."""
+    law = np.array([NormalDist().inv_cdf((number + 0.5) / DRAWS) for number in range(DRAWS)])
+    found = interval(stored(law), 0.0, samples=SAMPLES)
+    assert found is not None
+    return law / found.high
+
+
+NOISE = _noise()
 
 
 def replicates(arp: float | None, accuracy: float, *, dataset: str = "digits 1") -> Replicates:
-    """Replicates that scatter by 1 around the numbers, alike in all results on these samples."""
+    """Replicates whose 95 % intervals reach 1 to either side of the numbers, alike in all results on these samples."""
     origin = Origin.of(dataset, np.arange(SAMPLES), seed=0, replicates=len(NOISE))
     metrics = {"left": {"accuracy": stored(accuracy - NOISE)}, "right": {"accuracy": stored(50 + NOISE)}}
     if arp is None:
         return Replicates(origin, metrics)
-    tasks = {"left": stored(2 * arp + NOISE), "right": stored(np.full(201, np.nan))}
+    tasks = {"left": stored(2 * arp + NOISE), "right": stored(np.full(DRAWS, np.nan))}
     return Replicates(origin, metrics, tasks, stored(arp + NOISE))
 
 
@@ -79,6 +92,24 @@ def evaluation(
     return Measured(**fields | changes)
 
 
+def transferred(*, label: str = "pgd/single:each/eps=8", **changes: Any) -> MeasuredTransfer:
+    """A transferability job on the same model: 0.4 from the left task and 0.6 from the right, 0.1 to either side."""
+    fields: Json = {
+        "job": UUID(int=5),
+        "model": UUID(int=2),
+        "label": label,
+        "dataset": {"name": "digits", "version": "1", "split": "test", "limit": SAMPLES},
+        "samples": SAMPLES,
+        "transfer": {"left": 0.4, "right": 0.6},
+        "intervals": {"left": [0.3, 0.5], "right": [0.5, 0.7]},
+        "undefined": {},
+        "unstable": [],
+        "flags": [],
+        "metric_rules": "standard",
+    }
+    return MeasuredTransfer(**fields | changes)
+
+
 def flag(code: str, severity: str = "error") -> Json:
     return {"code": code, "severity": severity, "message": "do not trust", "evidence": {}, "samples": None}
 
@@ -90,13 +121,22 @@ def policy(*rules: Json, waivers: Sequence[Json] = ()) -> GatePolicy:
 
 
 def verdict(
-    rule: Json, measured: Measured, baseline: Measured | None = None, waivers: Sequence[Json] = ()
+    rule: Json,
+    measured: Measured,
+    baseline: Measured | None = None,
+    waivers: Sequence[Json] = (),
+    *,
+    level: float = LEVEL,
+    transfer: MeasuredTransfer | None = None,
 ) -> Verdict:
     """What comes of a policy of one rule."""
-    return decide(policy(rule, waivers=waivers), measured, baseline, today=TODAY)
+    asked = policy(rule, waivers=waivers)
+    return decide(asked, measured, baseline, today=TODAY, level=level, transfer=transfer)
 
 
-def outcome(rule: Json, measured: Measured, baseline: Measured | None = None) -> Outcome:
+def outcome(
+    rule: Json, measured: Measured, baseline: Measured | None = None, *, level: float = LEVEL
+) -> Outcome:
     """What comes of one rule with one outcome."""
-    (found,) = verdict(rule, measured, baseline).outcomes
+    (found,) = verdict(rule, measured, baseline, level=level).outcomes
     return found

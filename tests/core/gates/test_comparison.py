@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.comparison import attack_key, difference, percent_worse
-from core.intervals import UnpairedError
+from core.comparison import ara, attack_key, difference, percent_worse
+from core.intervals import Interval, UnpairedError
 from core.tasks import Direction
 from tests.core.gates.made import Json, replicates
 
@@ -40,6 +40,28 @@ def test_results_on_other_samples_are_not_compared() -> None:
         difference(20.0, 30.0, pair)
     with pytest.raises(UnpairedError):
         percent_worse(70.0, 65.0, "higher", pair, task="left", metric="accuracy")
+
+
+def test_a_higher_level_is_a_wider_interval_of_every_comparison() -> None:
+    """The one model's replicates scatter as the other's do, but the other way round."""
+    one, other = replicates(20.0, 70.0), replicates(30.0, 65.0)
+    for values in (other.overall, other.metrics["left"]["accuracy"]):
+        assert values is not None
+        values[:] = values[::-1].copy()
+    clean = {"left": {"accuracy": 70.0}}, {"left": {"accuracy": 65.0}}
+    pair = one, other
+
+    def drawn(level: float) -> list[Interval | None]:
+        return [
+            difference(20.0, 30.0, pair, level=level).interval,
+            percent_worse(70.0, 65.0, "higher", pair, task="left", metric="accuracy", level=level).interval,
+            ara(*clean, {"left": {"accuracy": "higher"}}, pair, level=level).overall.interval,
+        ]
+
+    for narrow, wide in zip(drawn(0.95), drawn(0.99), strict=True):
+        assert narrow is not None
+        assert wide is not None
+        assert wide.low < narrow.low < narrow.high < wide.high
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from core.gates import Measured, decide
 from core.gates.measured import MeasuredResult
 from core.specs.policies import PolicyError
-from tests.core.gates.made import TODAY, Json, evaluation, flag, outcome, policy, replicates, result, verdict
+from tests.core.gates.made import (
+    TODAY,
+    Json,
+    evaluation,
+    flag,
+    outcome,
+    policy,
+    replicates,
+    result,
+    transferred,
+    verdict,
+)
 
 ARP: Json = {"on": "arp", "at_most": 60}
 TASK: Json = {"on": "task_arp", "task": "left", "at_most": 60}
@@ -20,18 +31,19 @@ TASK_RELATIVE: Json = {"on": "task_arp", "task": "left", "no_worse_than_baseline
 METRIC_RELATIVE: Json = {"on": "metric", "task": "left", "metric": "accuracy", "no_worse_than_baseline_by": 5}
 ARA: Json = {"on": "ara", "no_worse_than_baseline_by": 3}
 GAIN: Json = {"on": "robust_gain", "at_least": 10}
+TRANSFER: Json = {"on": "transferability", "task": "left", "at_most": 0.55}
 HEALTH: Json = {"on": "health"}
 
 COMPARING = [RELATIVE, TASK_RELATIVE, METRIC_RELATIVE, ARA, GAIN]
 LIMITED = [ARP, TASK, METRIC, *COMPARING]
-ALL = [*LIMITED, HEALTH]
+ALL = [*LIMITED, TRANSFER, HEALTH]
 
 GOOD, PLAIN = evaluation(20.0), evaluation(50.0)
 
 
 @pytest.mark.parametrize("rule", ALL, ids=str)
 def test_a_good_model_keeps_every_kind_of_rule(rule: Json) -> None:
-    found = verdict(rule, GOOD, PLAIN)
+    found = verdict(rule, GOOD, PLAIN, transfer=transferred())
     assert (found.status, found.exit_code, found.counts) == ("passed", 0, {"pass": 1})
 
 
@@ -257,7 +269,10 @@ def test_a_failure_outweighs_what_cannot_be_decided() -> None:
 
 def test_the_same_gives_the_same() -> None:
     rules = policy(*ALL)
-    first, second = (decide(rules, evaluation(20.0), evaluation(50.0), today=TODAY) for _ in range(2))
+    first, second = (
+        decide(rules, evaluation(20.0), evaluation(50.0), today=TODAY, transfer=transferred())
+        for _ in range(2)
+    )
     assert first.to_json() == second.to_json()
     assert first.policy == rules.digest()
     assert first.to_json()["today"] == "2026-05-01"

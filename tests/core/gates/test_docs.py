@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
-from core.gates import Measured, MeasuredResult, decide
+from core.gates import Measured, MeasuredResult, MeasuredTransfer, decide
 from core.gates.verdict import Status
 from core.intervals import Origin, Replicates, stored
 from core.specs.policies import RULES, GatePolicy
@@ -81,11 +81,29 @@ def made_up(miou: float, arps: dict[str, float], *, swing: float) -> Measured:
     )
 
 
+def transferred(model: Measured) -> MeasuredTransfer:
+    """A transferability job on the same samples."""
+    return MeasuredTransfer(
+        job=UUID(int=5),
+        model=model.model,
+        label="pgd/single:each/eps=8",
+        dataset=model.dataset,
+        samples=SAMPLES,
+        transfer={"segmentation": 0.52, "depth": 0.41, "normals": 0.47},
+        intervals={"segmentation": [0.47, 0.57], "depth": [0.3, 0.52], "normals": [0.43, 0.51]},
+        undefined={},
+        unstable=[],
+        flags=[],
+        metric_rules=model.metric_rules,
+    )
+
+
 def test_the_example_is_decided_as_it_says() -> None:
     written, *_ = blocks("json")
     policy = GatePolicy.model_validate(json.loads(written))
     model, baseline = made_up(41.5, MODEL, swing=0.4), made_up(42.0, BASELINE, swing=0)
-    found = decide(policy, model, baseline, today=date(2026, 6, 20))
+    transfer = transferred(model)
+    found = decide(policy, model, baseline, today=date(2026, 6, 20), transfer=transfer)
     said = [f"{outcome.status:<13} {outcome.rule}: {outcome.message}" for outcome in found.outcomes]
     said += [f"{'note':<13} {note.message}" for note in found.notes]
     said += [f"{found.status:<13} {found.message}"]

@@ -31,12 +31,23 @@ def with_rules(*rules: Any, **more: Any) -> Json:
     [
         (with_rules({**ARP, "at_mots": 3}), "rules.0.at_mots", "did you mean 'at_most'?"),
         (with_rules({**ARP, "on": "apr"}), "rules.0.on", "did you mean 'arp'?"),
-        (with_rules({"name": "x"}), "rules.0.on", "arp, task_arp, metric, ara, robust_gain, health"),
+        (with_rules({"name": "x"}), "rules.0.on", "robust_gain, transferability, health"),
         (with_rules({**ARP, "on": ["arp"]}), "rules.0.on", "on says what the rule is about"),
         (with_rules(ARP | {"attacks": {"algorithm": "apdg"}}), "rules.0.attacks.algorithm", "'apgd'"),
         (with_rules(ARP | {"attacks": {"objective": "gb_mat"}}), "rules.0.attacks.objective", "'gb_mta'"),
         (with_rules(ARP | {"attacks": {"esp": 8}}), "rules.0.attacks.esp", "did you mean 'eps'?"),
         (with_rules(ARP | {"attacks": {"eps": 0}}), "rules.0.attacks.eps", "greater than 0"),
+        (
+            with_rules(ARP | {"attacks": {"min_steps": 0}}),
+            "rules.0.attacks.min_steps",
+            "greater than or equal",
+        ),
+        (
+            with_rules({"name": "x", "on": "transferability", "no_worse_than_baseline_by": 3}),
+            "rules.0.no_worse_than_baseline_by",
+            "no field",
+        ),
+        (with_rules({"name": "x", "on": "transferability"}), "rules.0", "this has none"),
         (with_rules(ARP | {"at_most": None}), "rules.0", "this has none"),
         (with_rules(ARP | {"at_least": 3}), "rules.0", "this has at_most and at_least"),
         (with_rules(ARP | {"at_most": float("nan")}), "rules.0.at_most", "finite"),
@@ -115,6 +126,29 @@ def test_an_attack_matches_by_all_that_is_said(wanted: Json, matches: bool) -> N
     assert (
         AttackMatch.model_validate(wanted).matches(AttackSpec(algorithm="pgd", eps=8).resolved()) is matches
     )
+
+
+@pytest.mark.parametrize(
+    ("attack", "least"),
+    [
+        ({"algorithm": "pgd", "steps": 49}, 49),
+        ({"algorithm": "apgd", "steps": 50}, 50),
+        ({"algorithm": "pgd"}, AttackSpec(algorithm="pgd", eps=8).resolved().steps),
+        ({"algorithm": "fgsm"}, 1),
+        ({"algorithm": "uniform_noise"}, 0),
+    ],
+)
+def test_an_attack_has_at_least_as_many_steps_as_it_takes(attack: Json, least: int) -> None:
+    found = AttackSpec(eps=8, **attack).resolved()
+    assert [steps for steps in (1, 49, 50, 500) if AttackMatch(min_steps=steps).matches(found)] == [
+        steps for steps in (1, 49, 50, 500) if steps <= least
+    ]
+
+
+def test_what_is_said_of_attacks_reads_as_words() -> None:
+    said = AttackMatch(algorithm="apgd", eps=8, min_steps=50)
+    assert said.text == "algorithm apgd, eps 8, at least 50 steps"
+    assert AttackMatch(min_steps=1).text == "at least 1 step"
 
 
 def test_the_order_of_raised_tasks_does_not_matter() -> None:

@@ -27,8 +27,19 @@ from core.gates.rendering import (
 )
 from core.gates.rendering.markdown import MAX_BYTES
 from core.gates.rendering.saying import WORST_FIRST, counts
-from core.gates.verdict import EXIT_CODES, Baseline, LimitSaid, Note, Number, Overall, Status, WaiverSaid
-from tests.core.gates.made import TODAY, Json, evaluation
+from core.gates.verdict import (
+    EXIT_CODES,
+    Baseline,
+    LimitSaid,
+    LookSaid,
+    NextLook,
+    Note,
+    Number,
+    Overall,
+    Status,
+    WaiverSaid,
+)
+from tests.core.gates.made import TODAY, Json, evaluation, transferred
 from tests.core.gates.made import verdict as decided
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -97,6 +108,13 @@ def verdict(*outcomes: Outcome, status: Overall = "failed", notes: int = 0, name
 
 def one_of_each() -> Verdict:
     return verdict(*map(outcome, reversed(WORST_FIRST)), notes=1)
+
+
+def looked(found: Verdict, *, why: str = "rule 1 is open") -> Verdict:
+    """The verdict on the second of three looks, with the third to come."""
+    now = LookSaid(number=2, of=3, samples=256, effort=1, restarts=None)
+    after = NextLook(number=3, samples=1024, effort=4, why=why)
+    return found.model_copy(update={"level": 1 - 0.05 / 3, "look": now, "next": after})
 
 
 def rows(document: str) -> list[list[str]]:
@@ -339,6 +357,49 @@ def test_text_is_aligned_a_line_an_outcome_and_the_verdict_last() -> None:
         "note          note 0 of <x>",
         "failed        what came of the gate",
     ]
+
+
+@pytest.mark.parametrize("output", ["markdown", "text", "html"])
+def test_the_look_and_the_next_one_are_said(output: Format) -> None:
+    now, after = (
+        "2 of 3, 256 samples, intervals at 98.3 %",
+        "3 of 3, 1024 samples, 4 times the steps: rule 1 is open",
+    )
+    document = rendered(looked(one_of_each()), output).replace("\u00a0", " ")
+    assert now in document
+    assert after in document
+    assert "next look" not in rendered(one_of_each(), output)
+
+
+def test_a_look_may_start_at_random_and_be_the_last() -> None:
+    found = looked(one_of_each())
+    assert found.look is not None
+    last = found.look.model_copy(update={"restarts": 5, "effort": 2})
+    lines = text(found.model_copy(update={"look": last, "next": None})).splitlines()
+    said = "2 of 3, 256 samples, 2 times the steps, 5 random starts or more, intervals at 98.3 %"
+    assert lines[-2] == f"look          {said}"
+
+
+def test_reports_say_at_which_level_intervals_are() -> None:
+    found = looked(one_of_each())
+    assert rows(markdown(found))[0][2] == "observed (98.3 %)"
+    assert run_of(sarif(found))["properties"]["intervals"] == "98.3 %"
+    assert run_of(sarif(found))["properties"]["look"].startswith("2 of 3")
+    properties = {each.get("name"): each.get("value") for each in suite_of(junit(found)).iter("property")}
+    assert properties["intervals"] == "98.3 %"
+    assert properties["next_look"] == "3 of 3, 1024 samples, 4 times the steps: rule 1 is open"
+
+
+def test_transferability_is_said_with_its_own_level_and_job() -> None:
+    rule: Json = {"on": "transferability", "task": "left", "at_most": 0.55}
+    found = decided(rule, evaluation(20.0), level=0.99, transfer=transferred())
+    assert rows(markdown(found))[0][2] == "observed (99 %)"
+    assert rows(markdown(found))[2][2] == "0.4 (95 %: 0.3 to 0.5)"
+    job = str(UUID(int=5))
+    assert f"- transferability: job {job}\n" in markdown(found)
+    assert run_of(sarif(found))["properties"]["transferability"] == job
+    properties = {each.get("name"): each.get("value") for each in suite_of(junit(found)).iter("property")}
+    assert properties["transferability"] == job
 
 
 def test_text_obeys_no_terminal_codes() -> None:

@@ -67,6 +67,29 @@ def test_every_sample_is_covered_once_per_attack_in_whole_batches(
     assert len(found) == samples * (attacks + 1)
 
 
+@given(few=st.integers(1, 3000), more=st.integers(1, 3000), batch_size=st.integers(1, 300))
+def test_few_samples_are_the_beginning_of_many(few: int, more: int, batch_size: int) -> None:
+    def slices(samples: int) -> list[tuple[int, int]]:
+        plan = plan_evaluation(
+            spec(attacks=1, batch_size=batch_size), samples=samples, shard_samples=256, tasks=2
+        )
+        return [
+            (shard.payload["start"], shard.payload["stop"])
+            for shard in plan
+            if shard.payload["attack"] is None
+        ]
+
+    few, more = sorted((few, more))
+    whole = [one for one in slices(few) if one[1] < few]
+    assert slices(more)[: len(whole)] == whole
+
+
+def test_the_samples_of_a_gates_looks_are_whole_slices() -> None:
+    plan = plan_evaluation(spec(attacks=1), samples=1024, shard_samples=256, tasks=2)
+    ends = {shard.payload["stop"] for shard in plan}
+    assert ends == {64, 128, 256, 512, 768, 1024}
+
+
 def test_the_clean_pass_comes_first() -> None:
     plan = plan_evaluation(spec(attacks=2), samples=100, shard_samples=64, tasks=2)
     assert [shard.payload["attack"] for shard in plan] == [None, None, 0, 0, 1, 1]
@@ -99,7 +122,7 @@ def test_every_algorithm_is_counted_in_passes(attack: dict[str, Any], expected: 
 
 def test_work_is_a_slices_samples_times_passes() -> None:
     plan = plan_evaluation(spec(), samples=100, shard_samples=100, tasks=3)
-    assert [shard.work for shard in plan] == [48, 2, 96 * 2, 4 * 2]
+    assert [shard.work for shard in plan] == [32, 18, 64 * 2, 36 * 2]
 
 
 def test_a_search_comes_before_the_slices_that_need_it() -> None:
