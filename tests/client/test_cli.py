@@ -2,13 +2,10 @@
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from windthrow import Client
 
-from tests.client.misbehaving import DONE, JOB, KEY, Misbehaving, answer, events, holding, problem
+from tests.client.misbehaving import DONE, JOB, Misbehaving, answer, events, holding, problem
+from tests.client.processes import LISTENING, ROOT, Windthrow, on_a_terminal
 from tests.service import ATTACK, DIGITS, Caller, random_checkpoint
 from worker.supervisor import Stack
-
-ROOT = Path(__file__).parents[2]
-
-Windthrow = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def windthrow(monkeypatch: pytest.MonkeyPatch) -> Windthrow:
-    """Run the command line without a terminal."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "client" / "src"))
-
-    def run(*arguments: str, stdin: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-W", "error", "-m", "windthrow", *arguments]
-        ended = subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | environment,
-            timeout=200,
-        )
-        if environment.get("WINDTHROW_DEBUG") is None:
-            assert "Traceback" not in ended.stderr
-        assert "\x1b" not in ended.stdout + ended.stderr
-        return ended
-
-    return run
-
-
-@pytest.fixture
-def logged_in(monkeypatch: pytest.MonkeyPatch, service_stack: Stack) -> None:
-    monkeypatch.setenv("WINDTHROW_URL", service_stack.url)
-    monkeypatch.setenv("WINDTHROW_KEY", service_stack.key)
-
-
-@pytest.fixture
-def to_misbehaving(monkeypatch: pytest.MonkeyPatch, server: Misbehaving) -> Misbehaving:
-    monkeypatch.setenv("WINDTHROW_URL", server.url)
-    monkeypatch.setenv("WINDTHROW_KEY", KEY)
-    return server
 
 
 def test_the_first_five_minutes(
@@ -242,15 +199,6 @@ def test_a_terminal_gets_a_bar(to_misbehaving: Misbehaving) -> None:
     assert "windthrow results job-1" in shown
 
 
-LISTENING = """
-import signal
-from windthrow.cli.app import main
-signal.signal(signal.SIGINT, signal.default_int_handler)
-main()
-"""
-"""The command line in a process that hears interrupts: what runs in a shell's background inherits that it does not."""
-
-
 def test_interrupting_a_wait_says_that_the_job_goes_on(to_misbehaving: Misbehaving) -> None:
     released = threading.Event()
     to_misbehaving.will(holding("id: 3\nevent: job.started\ndata: {}\n\n", until=released))
@@ -264,21 +212,6 @@ def test_interrupting_a_wait_says_that_the_job_goes_on(to_misbehaving: Misbehavi
         released.set()
     assert process.returncode == 130
     assert "job job-1 goes on: windthrow watch job-1" in said
-
-
-def on_a_terminal(*arguments: str) -> tuple[str, int]:
-    """What a terminal of 80 columns is shown, and the exit code."""
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "client" / "src"), "COLUMNS": "80", "TERM": "xterm"}
-    command = [sys.executable, "-m", "windthrow", *arguments]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b""
-        with suppress(OSError):  # which is how Linux tells that nobody writes any more
-            while chunk := os.read(ours, 4096):
-                shown += chunk
-    os.close(ours)
-    return shown.decode(), process.returncode
 
 
 def test_it_prints_where_only_ascii_is_spoken(windthrow: Windthrow, to_misbehaving: Misbehaving) -> None:

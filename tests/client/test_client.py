@@ -88,7 +88,7 @@ def test_a_key_that_is_not_known(service_stack: Stack) -> None:
 def test_both_clients_have_the_same_methods() -> None:
     methods = {name: value for name, value in vars(Operations).items() if not name.startswith("_")}
     for name, method in methods.items():
-        mine = inspect.signature(vars(Client)[name])
-        assert mine.parameters == inspect.signature(method).parameters, name
-        assert vars(Client)[name].__doc__ == method.__doc__, name
+        mine = getattr(Client, name)
+        assert inspect.signature(mine).parameters == inspect.signature(method).parameters, name
+        assert mine.__doc__ == method.__doc__, name
     assert inspect.signature(Client) == inspect.signature(AsyncClient)

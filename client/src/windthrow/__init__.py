@@ -18,6 +18,7 @@ from windthrow.errors import (
     WaitTimeout,
     WindthrowError,
 )
+from windthrow.gates import Gated, Step
 from windthrow.records import Event, Job, Model, Progress, Upload
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "Client",
     "Event",
     "FieldProblem",
+    "Gated",
     "Job",
     "JobFailed",
     "Model",
@@ -37,6 +39,7 @@ __all__ = [
     "Progress",
     "RequestError",
     "ServiceError",
+    "Step",
     "Unavailable",
     "Upload",
     "WaitTimeout",

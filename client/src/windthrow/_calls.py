@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,11 +59,16 @@ class Patience:
 
 
 class Calls:
-    """Calls over a transport."""
+    """Calls over a transport; none is waited for or repeated beyond `deadline`, on the monotonic clock."""
 
-    def __init__(self, transport: Transport, patience: Patience) -> None:
+    def __init__(self, transport: Transport, patience: Patience, deadline: float = math.inf) -> None:
         self.transport = transport
         self.patience = patience
+        self.deadline = deadline
+
+    def until(self, deadline: float) -> Calls:
+        """Calls over the same connections that end by then."""
+        return Calls(self.transport, self.patience, deadline)
 
     async def answer(self, request: Request) -> Answer:
         """The answer, once it is what was asked for.
@@ -74,6 +79,7 @@ class Calls:
             RequestError: the service refuses the request.
             JobFailed: the job that it is about did.
         """
+        request = replace(request, deadline=min(request.deadline, self.deadline))
         for delay in self.patience.delays() if request.repeatable else ():
             found = await self._attempt(request)
             if isinstance(found, Answer):

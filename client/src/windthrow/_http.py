@@ -54,9 +54,15 @@ class Request:
 
     @classmethod
     def sending(
-        cls, path: str, document: Mapping[str, object], headers: Mapping[str, str] | None = None
+        cls,
+        path: str,
+        document: Mapping[str, object],
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "POST",
+        params: Mapping[str, str] | None = None,
     ) -> Request:
-        """POST a JSON document.
+        """Send a JSON document.
 
         Raises:
             RequestError: it cannot be written as JSON.
@@ -65,7 +71,8 @@ class Request:
             body = json.dumps(document, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise RequestError(f"the document is not JSON: {error}", code="json_invalid") from error
-        return cls("POST", path, headers={"Content-Type": "application/json", **(headers or {})}, body=body)
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        return cls(method, path, params=params or {}, headers=headers, body=body)
 
 
 @dataclass(frozen=True)
@@ -138,10 +145,20 @@ def _problem(answer: Answer) -> Json | None:
 def _places(problem: Json) -> list[FieldProblem]:
     listed = problem.get("errors")
     return [
-        FieldProblem(str(entry.get("pointer", "")), str(entry.get("code", "")), str(entry.get("message", "")))
+        FieldProblem(
+            str(entry.get("pointer", "")),
+            str(entry.get("code", "")),
+            str(entry.get("message", "")),
+            line=_whole(entry.get("line")),
+            column=_whole(entry.get("column")),
+        )
         for entry in (listed if isinstance(listed, list) else [])
         if isinstance(entry, dict)
     ]
+
+
+def _whole(said: object) -> int | None:
+    return said if isinstance(said, int) and not isinstance(said, bool) else None
 
 
 def _nonsense(answer: Answer) -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
+from windthrow import _gating
 from windthrow._calls import Calls
+from windthrow._gate_calls import GateCalls
 from windthrow._http import Request
 from windthrow._sending import send_file
 from windthrow._waiting import job_path, until_over
@@ -20,17 +22,19 @@ from windthrow.records import Job, Json, Model, Upload
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from windthrow._files import SendProgress
+    from windthrow._gate_jobs import OnStep
     from windthrow._waiting import OnEvent
+    from windthrow.gates import Gated
 
 CHECK_SECONDS = 600.0
 MODELS = "/v1/models"
 JOBS = "/v1/jobs"
 
 
-class Operations:
+class Operations(GateCalls):
     """What the holder of an API key can ask of a service."""
 
     def __init__(self, calls: Calls, url: str) -> None:
@@ -207,6 +211,54 @@ class Operations:
     async def comparison_csv(self, job_id: str, other_job: str) -> str:
         """The comparison as CSV."""
         return await self._csv(f"{job_path(job_id)}/comparison", other_job=other_job)
+
+    async def gate(
+        self,
+        text: str,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        roots: Sequence[str | os.PathLike[str]] = (".",),
+        place: Mapping[str, str | None] | Callable[[Json], Mapping[str, str | None]] | None = None,
+        deadline: float | None = None,
+        policy_file: str | None = None,
+        report: str | None = None,
+        progress: SendProgress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Gated:
+        """Gate a model: push it, evaluate it as its gate file plans, and decide.
+
+        Run again, it sends nothing twice and attaches to the jobs that are there.
+
+        Args:
+            text: of the `windthrow.yaml`.
+            checkpoint: what to gate; the file that the text names unless said.
+            roots: where that file is looked for, such as the repository's root.
+            place: where a baseline is looked for: `repository`, and `merge_base`, `branch`, `tag`; or what makes this
+                of the file as JSON.
+            deadline: seconds that it may take; as many as the text says unless said.
+            policy_file: the text's path from the repository's root, for reports.
+            report: an address that reports point to.
+            progress: hears how many of how many bytes of the checkpoint are sent.
+            on_step: hears of every step.
+
+        Raises:
+            RequestError: the text is no gate file (`invalid_gate_file`), or what it asks for is refused.
+            ModelRejected: the model cannot be used.
+            JobFailed: its evaluation failed, or somebody cancelled it.
+            ServiceError: the service cannot be reached, says what makes no sense, or took too long (`WaitTimeout`).
+        """
+        wanted = _gating.Wanted(
+            text=text,
+            checkpoint=checkpoint,
+            roots=roots,
+            place=place,
+            deadline=deadline,
+            policy_file=policy_file,
+            report=report,
+            progress=progress,
+            on_step=on_step,
+        )
+        return await _gating.gate(self._calls, lambda calls: Operations(calls, self.url), wanted)
 
     async def _csv(self, path: str, **params: str) -> str:
         answer = await self._calls.answer(Request("GET", path, params={**params, "format": "csv"}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 from windthrow._calls import BACKOFF_SECONDS, RETRIES, TIMEOUT_SECONDS, Calls, Patience
+from windthrow._gate_client import GateClient
 from windthrow._operations import CHECK_SECONDS, Operations
 from windthrow._transports import BlockingTransport, complete
 from windthrow.credentials import credentials
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @final
-class Client:
+class Client(GateClient):
     """A running service, as the holder of an API key sees it. Close it, or use it as a context manager.
 
     Args:

@@ -37,11 +37,17 @@ class WaitTimeout(ServiceError):
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """One offending place of a request: a JSON pointer such as `#/attacks/0/eps`, or a parameter's name."""
+    """One offending place of a request: a JSON pointer such as `#/attacks/0/eps`, or a parameter's name.
+
+    Attributes:
+        line: where in a text that was sent, from 1; None where no text was. So is `column`.
+    """
 
     pointer: str
     code: str
     message: str
+    line: int | None = None
+    column: int | None = None
 
 
 class RequestError(WindthrowError):

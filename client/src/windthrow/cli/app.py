@@ -1,6 +1,6 @@
 """The commands put together, and how they end.
 
-Exit codes: 0 well, 1 the model or job failed, 2 wrongly asked, 3 service or timeout.
+Exit codes: 0 well, 1 the model or job failed, 2 wrongly asked, 3 service or timeout, 4 a gate that cannot decide.
 """
 
 import io
@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from windthrow._version import __version__
-from windthrow.cli import jobs, login, models
+from windthrow.cli import baselines, gate, init, jobs, login, models
 from windthrow.cli.output import say
+from windthrow.cli.session import MODEL_FAILED, SERVICE_FAILED, WRONGLY_ASKED
 from windthrow.errors import (
     AuthError,
     JobFailed,
@@ -21,14 +22,13 @@ from windthrow.errors import (
     WindthrowError,
 )
 
-FAILED, USAGE, SERVICE = 1, 2, 3
-
 cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Attack multi-task models on a Windthrow service: push a checkpoint, submit a job, read its results.",
-    epilog="Exit codes: 0 well, 1 the model or job failed, 2 wrongly asked, 3 service or timeout. "
+    epilog="Exit codes: 0 well, 1 the model or job failed, 2 wrongly asked, 3 service or timeout, 4 a gate that cannot "
+    "decide. "
     "WINDTHROW_URL and WINDTHROW_KEY go before what login stored; WINDTHROW_DEBUG=1 shows tracebacks.",
 )
 cli.command()(login.login)
@@ -39,6 +39,9 @@ cli.command()(jobs.cancel)
 cli.command()(jobs.results)
 cli.command()(jobs.compare)
 cli.add_typer(jobs.cli, name="jobs")
+cli.command()(init.init)
+cli.command()(gate.gate)
+cli.add_typer(baselines.cli, name="baseline")
 
 
 def _version(wanted: bool) -> None:
@@ -73,14 +76,14 @@ def main() -> None:
         say(
             f"windthrow: something unexpected: {type(error).__name__}: {error}; WINDTHROW_DEBUG=1 shows where"
         )
-        sys.exit(SERVICE)
+        sys.exit(SERVICE_FAILED)
 
 
 def exit_code(error: WindthrowError) -> int:
     """Who has to do something: 1 whoever made the model, 2 the caller, 3 whoever runs the service."""
     if isinstance(error, (JobFailed, ModelRejected)):
-        return FAILED
-    return USAGE if isinstance(error, (RequestError, AuthError)) else SERVICE
+        return MODEL_FAILED
+    return WRONGLY_ASKED if isinstance(error, (RequestError, AuthError)) else SERVICE_FAILED
 
 
 def _unless_debugging(error: Exception) -> None:

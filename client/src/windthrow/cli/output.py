@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 if TYPE_CHECKING:
     from windthrow.records import Event
 
+NONE = "–"
+"""A table's cell without a value."""
+
 LINE_SECONDS = 5.0
 """Without a terminal, a transfer says this often how far it is."""
 

@@ -4,10 +4,9 @@ import csv
 from collections.abc import Sequence
 from typing import Optional
 
-from windthrow.cli.output import clean, print_pairs, print_table
+from windthrow.cli.output import NONE, clean, print_pairs, print_table
 from windthrow.records import Json
 
-NONE = "–"
 Interval = Optional[Sequence[float]]
 
 

@@ -1,0 +1,155 @@
+"""Calls about gates: gate files, verdicts and baselines, each a request; `_gating` puts them together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from windthrow._http import Request
+from windthrow._waiting import job_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from windthrow._calls import Calls
+    from windthrow.records import Json
+
+CHECK = "/v1/policies/check"
+BASELINES = "/v1/baselines"
+
+
+class GateCalls:
+    """What the holder of an API key can ask of a service about gates."""
+
+    _calls: Calls
+
+    async def check_gate_file(self, text: str, *, model: str | None = None) -> Json:
+        """What the text of a `windthrow.yaml` says: the file as JSON, its policy, and the looks that it plans.
+
+        Args:
+            text: the YAML.
+            model: a registered model's id: its tasks are those that are attacked.
+
+        Raises:
+            RequestError: it is no gate file (`invalid_gate_file`); `errors` have lines and columns.
+        """
+        return await self._calls.json(check_request(text, model))
+
+    async def verdict(
+        self,
+        job_id: str,
+        *,
+        gate_file: str | None = None,
+        policy: Mapping[str, Any] | None = None,
+        baseline: str | Mapping[str, Any] | None = None,
+        transferability: str | None = None,
+        policy_file: str | None = None,
+        report: str | None = None,
+    ) -> Json:
+        """Whether an evaluated model keeps a policy; nothing is run for it.
+
+        Args:
+            job_id: a succeeded evaluation.
+            gate_file: the text of a `windthrow.yaml`; it plans looks, and the verdict says which to take next.
+            policy: a policy alone, instead.
+            baseline: an evaluation's id, or where to look: `repository` and `merge_base`, `branch` or `tag`.
+            transferability: id of the model's transferability job, for rules on it.
+            policy_file: the file's path from the repository's root.
+            report: an address to point to.
+        """
+        said = _said(gate_file, policy, baseline, transferability, policy_file, report)
+        return await self._calls.json(Request.sending(f"{job_path(job_id)}/verdict", said))
+
+    async def verdict_file(
+        self,
+        job_id: str,
+        form: str,
+        *,
+        gate_file: str | None = None,
+        policy: Mapping[str, Any] | None = None,
+        baseline: str | Mapping[str, Any] | None = None,
+        transferability: str | None = None,
+        policy_file: str | None = None,
+        report: str | None = None,
+    ) -> bytes:
+        """The same verdict as a file: `markdown`, `junit`, `sarif`, `badge`, `shields`, `text` or `html`."""
+        said = _said(gate_file, policy, baseline, transferability, policy_file, report)
+        path, params = f"{job_path(job_id)}/verdict", {"format": form}
+        return (await self._calls.answer(Request.sending(path, said, params=params))).body
+
+    async def baselines(
+        self, repository: str | None = None, *, ended: bool = False, limit: int = 50
+    ) -> list[Json]:
+        """Baselines, newest first: those that hold, of this repository if one is given.
+
+        Args:
+            repository: such as `github.com/acme/depth`.
+            ended: also those that were replaced or retired.
+            limit: so many at most.
+        """
+        wanted = {"repository": repository, "ended": "true" if ended else None}
+        return await self._calls.listed(dict, BASELINES, limit=limit, **wanted)
+
+    async def resolve_baseline(
+        self,
+        repository: str,
+        *,
+        merge_base: str | None = None,
+        branch: str | None = None,
+        tag: str | None = None,
+    ) -> Json:
+        """The baseline that holds at the merge base, else at the branch, else at the tag; `baseline` may be None."""
+        wanted = {"repository": repository, "merge_base": merge_base, "branch": branch, "tag": tag}
+        params = {name: value for name, value in wanted.items() if value is not None}
+        return await self._calls.json(Request("GET", f"{BASELINES}/resolve", params=params))
+
+    async def set_baseline(
+        self,
+        job_id: str,
+        *,
+        repository: str,
+        kind: str,
+        ref: str,
+        note: str | None = None,
+        force: bool = False,
+    ) -> Json:
+        """Let a repository's verdicts compare with an evaluation.
+
+        Args:
+            job_id: a succeeded evaluation.
+            repository: such as `github.com/acme/depth`.
+            kind: what `ref` is: `commit`, `branch` or `tag`.
+            ref: a commit's whole id, or a name.
+            note: why, for people.
+            force: take an evaluation with error flags; `note` must say why.
+        """
+        optional = {"note": note} if note is not None else {}
+        said = {"repository": repository, "kind": kind, "ref": ref, "job": job_id, "force": force, **optional}
+        return await self._calls.json(Request.sending(BASELINES, said, method="PUT"))
+
+
+def check_request(text: str, model: str | None) -> Request:
+    """Ask what a gate file says."""
+    params = {} if model is None else {"model": model}
+    headers = {"Content-Type": "text/yaml; charset=utf-8"}
+    return Request(
+        "POST", CHECK, params=params, headers=headers, body=text.encode("utf-8", "surrogateescape")
+    )
+
+
+def _said(
+    gate_file: str | None,
+    policy: Mapping[str, Any] | None,
+    baseline: str | Mapping[str, Any] | None,
+    transferability: str | None,
+    policy_file: str | None,
+    report: str | None,
+) -> dict[str, Any]:
+    fields = {
+        "gate_file": gate_file,
+        "policy": policy,
+        "baseline": baseline,
+        "transferability": transferability,
+        "policy_file": policy_file,
+        "report": report,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

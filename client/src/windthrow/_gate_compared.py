@@ -1,0 +1,89 @@
+"""What a gate compares with: a model, which is evaluated as the gated one is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from windthrow.errors import JobFailed, RequestError, ServiceError
+from windthrow.gates import Look, Plan, Step
+
+if TYPE_CHECKING:
+    from windthrow._gate_jobs import Asked, GateJobs, OnStep
+    from windthrow._operations import Operations
+    from windthrow.records import Job, Json
+
+UNPROCESSABLE = 422
+
+
+class Compared:
+    """The baseline of one gate; there is none before `find`."""
+
+    def __init__(self, operations: Operations, jobs: GateJobs, tell: OnStep) -> None:
+        self._operations = operations
+        self._jobs = jobs
+        self._tell = tell
+        self._model: str | None = None
+        self._place: Json | None = None
+
+    async def find(self, plan: Plan, place: Json) -> None:
+        """Look up the model to compare with, if there is one.
+
+        Args:
+            plan: of the gate.
+            place: where its repository's baseline may be; empty where nothing says it.
+
+        Raises:
+            ServiceError: the answer makes no sense.
+        """
+        said = plan.file.get("baseline") or {}
+        if said.get("model"):
+            self._tell(Step("baseline", f"comparing with model {said['model']}, as the file says"))
+            self._model, self._place = str(said["model"]), None
+            return
+        if not place:
+            self._tell(Step("baseline", "rules compare with a baseline, and nothing says where one would be"))
+            self._model, self._place = None, None
+            return
+        found = await self._operations.resolve_baseline(**place)
+        baseline = found.get("baseline")
+        if baseline is None:
+            where = ", ".join(f"{name} {value}" for name, value in place.items())
+            self._tell(Step("baseline", f"there is no baseline at {where}"))
+            self._model, self._place = None, place
+            return
+        if not isinstance(baseline, dict) or not isinstance(baseline.get("model"), str):
+            raise ServiceError("the service does not say which model the baseline is of")
+        by = str(found.get("resolved_by"))
+        self._tell(Step("baseline", f"comparing with model {baseline['model']}, found by {by}"))
+        self._model, self._place = baseline["model"], place
+
+    async def ask(self, look: Look, what: str) -> Asked | None:
+        """Have the baseline's model evaluated alike; None where there is none, or it cannot be, lacking a task perhaps.
+
+        Then the verdict is asked for with what the baseline is, and says that there is nothing to compare with.
+        """
+        if self._model is None:
+            return None
+        try:
+            return await self._jobs.look(look, model=self._model, what=f"{what}, the baseline's")
+        except RequestError as error:
+            message = f"the baseline's model {self._model} cannot be evaluated like this: {error}"
+            if self._place is None or error.status != UNPROCESSABLE:
+                raise RequestError(
+                    message, code="invalid_baseline", status=error.status, request_id=error.request_id
+                ) from error
+            self._tell(Step("note", message))
+            return None
+
+    async def ended(self, against: Asked) -> Job:
+        """The baseline's evaluation; that it fails says nothing of the model that is gated."""
+        try:
+            return await self._jobs.ended(against)
+        except JobFailed as failure:
+            raise ServiceError(f"the baseline could not be evaluated: {failure}") from failure
+
+    def reference(self, evaluation: Job | None) -> str | Json | None:
+        """How a verdict is told what to compare with."""
+        if self._place is None:
+            return None if evaluation is None else evaluation.id
+        return self._place if evaluation is None else {**self._place, "evaluation": evaluation.id}

@@ -1,0 +1,152 @@
+"""One gate from the command line: what is told on the way, how it ends, and that it leaves nothing running."""
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Optional
+
+from windthrow._gate_text import only_warns
+from windthrow.cli import verdicts
+from windthrow.cli.endings import Ending
+from windthrow.cli.gate_options import Options, read_gate_file
+from windthrow.cli.gate_trouble import conclude, write
+from windthrow.cli.output import print_json, say, transfer
+from windthrow.cli.session import said_retries
+from windthrow.cli.signals import Signals, Stopped
+from windthrow.cli.surroundings import in_github, outcome_annotations
+from windthrow.errors import WindthrowError
+from windthrow.gates import Gated, Step
+from windthrow.records import Json
+
+if TYPE_CHECKING:
+    from windthrow import Client
+
+QUIET_SECONDS = 10.0
+"""How far a job is, is said this often."""
+CANCEL_SECONDS = 5.0
+
+
+class GateRun:
+    """A gate, and what it knows for when it has to end early."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._signals = Signals()
+        self._text = ""
+        self._checked: Json = {}
+        self._mine: list[str] = []
+        self._said = -QUIET_SECONDS
+        self._gated: Optional[Gated] = None
+        self._written = False
+
+    def run(self) -> int:
+        """Run it to its exit code, whatever happens."""
+        try:
+            with self._signals:
+                return self._verdict()
+        except Stopped as stop:
+            return self._stopped(stop)
+        except KeyboardInterrupt:
+            return self._stopped(Stopped(signal.SIGINT))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no verdict
+            status = None if self._gated is None else str(self._gated.verdict["status"])
+            code = conclude(error, self._options, self._warns(), status=status, written=self._written)
+            return code if self._gated is None else self._gated.exit_code or code
+
+    def _verdict(self) -> int:
+        import windthrow
+
+        self._text = read_gate_file(self._options.file)
+        with windthrow.Client(retries=said_retries(), on_retry=say) as client:
+            try:
+                gated = self._gate(client)
+            finally:
+                self._signals.release()
+            self._mine.clear()
+            self._gated = gated
+            self._options.outputs.judged(client, gated)
+            self._written = True
+            self._show(client, gated)
+            if self._options.set_baseline and gated.exit_code == 0:
+                self._set_baseline(client, gated)
+            return gated.exit_code
+
+    def _gate(self, client: "Client") -> Gated:
+        options = self._options
+        with transfer("the checkpoint") as progress:
+            return client.gate(
+                self._text,
+                checkpoint=options.checkpoint,
+                roots=options.places.roots,
+                place=options.places.baseline,
+                deadline=options.deadline,
+                policy_file=options.places.policy_file,
+                report=options.report,
+                progress=progress,
+                on_step=self._heard,
+            )
+
+    def _heard(self, step: Step) -> None:
+        if step.kind == "submitting":
+            self._signals.hold()
+            return
+        if step.kind == "checked" and step.document is not None:
+            self._checked = step.document
+        if step.kind == "job" and step.job is not None and step.mine:
+            self._mine.append(step.job.id)
+        if step.kind != "event":
+            say(step.message)
+        elif time.monotonic() - self._said >= QUIET_SECONDS:
+            self._said = time.monotonic()
+            say(step.message)
+        self._signals.release()
+
+    def _show(self, client: "Client", gated: Gated) -> None:
+        options, verdict = self._options, gated.verdict
+        try:
+            if in_github():
+                for mark in outcome_annotations(verdict, self._checked, options.places.policy_file):
+                    print(mark, file=sys.stderr if options.as_json else sys.stdout)
+            if options.as_json:
+                print_json(verdict)
+            else:
+                results = f"{client.url}/v1/jobs/{gated.job.id}/results"
+                verdicts.show(verdict, links={"results": results, "report": options.report})
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads any more, which changes nothing about the verdict
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _set_baseline(self, client: "Client", gated: Gated) -> None:
+        repository = self._options.places.repository
+        assert repository is not None
+        for kind, ref in self._options.places.here():
+            client.set_baseline(gated.job.id, repository=repository, kind=kind, ref=ref)
+            say(f"the baseline of {repository} at {kind} {ref} is evaluation {gated.job.id} now")
+
+    def _warns(self) -> bool:
+        file = self._checked.get("file")
+        return file["on_service_error"] == "warn" if file else only_warns(self._text)
+
+    def _stopped(self, stop: Stopped) -> int:
+        say(f"windthrow: {stop}: stopping")
+        for job in self._mine:
+            if self._options.keep_running:
+                say(f"job {job} goes on: windthrow watch {job}, or windthrow cancel {job}")
+            else:
+                _cancel(job)
+        if not self._written:
+            write(Ending(stop.exit_code, "CALL", f"it was stopped by {stop}", "run again"), self._options)
+        return stop.exit_code
+
+
+def _cancel(job: str) -> None:
+    import windthrow
+
+    try:
+        with windthrow.Client(timeout=CANCEL_SECONDS, retries=1) as client:
+            found = client.cancel(job)
+    except WindthrowError as error:
+        say(f"job {job} could not be cancelled and goes on: {error}; windthrow cancel {job}")
+        return
+    say(f"job {job} is over already: {found.state}" if found.over else f"job {job} is being cancelled")

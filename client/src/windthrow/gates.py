@@ -1,0 +1,171 @@
+"""Gating as records: what a gate file plans, the steps on the way to a verdict, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from windthrow.errors import ServiceError
+
+if TYPE_CHECKING:
+    from windthrow.records import Job, Json, Model
+
+EXIT_CODES = {"passed": 0, "failed": 1, "inconclusive": 4, "no_baseline": 4}
+"""By a verdict's status."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One of the evaluations that a gate file plans.
+
+    Attributes:
+        number: from 1.
+        evaluation: what to submit, without kind and model.
+        digest: of what it evaluates, whichever model.
+    """
+
+    number: int
+    evaluation: Json
+    digest: str
+
+    @classmethod
+    def read(cls, document: Json) -> Look:
+        """A look as the service describes it."""
+        return cls(_whole(document["number"]), _mapping(document["evaluation"]), _text(document["digest"]))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a gate file says, as the service read it.
+
+    Attributes:
+        file: the whole of it as JSON, with its defaults.
+        compares: whether a rule needs a baseline.
+        looks: the evaluations that may be taken, in turn; None while the model's tasks are not known.
+        transferability: a job's spec without kind and models, and its digest.
+    """
+
+    file: Json
+    lines: Json
+    compares: bool
+    looks: tuple[Look, ...] | None
+    transferability: tuple[Json, str] | None
+    document: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, document: Json) -> Plan:
+        """A plan as the service describes it."""
+        file, looks, other = document["file"], document["looks"], document.get("transferability")
+        _text(file["model"]["file"])
+        _whole(file["deadline_minutes"])
+        if looks is not None and not looks:
+            raise TypeError("no looks")
+        return cls(
+            file=_mapping(file),
+            lines=_mapping(document["lines"]),
+            compares=bool(document["compares"]),
+            looks=None if looks is None else tuple(Look.read(one) for one in looks),
+            transferability=None if other is None else (_mapping(other["spec"]), _text(other["digest"])),
+            document=document,
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that happened on the way to a verdict.
+
+    Attributes:
+        kind: `checked`, `pushing`, `model`, `baseline`, `submitting`, `job`, `event`, `note` or `verdict`.
+        message: a sentence for people.
+        job: that was submitted or attached to, where `kind` is `job`.
+        mine: whether this call of `gate` created the job.
+        document: the checked file, or the verdict.
+    """
+
+    kind: str
+    message: str
+    job: Job | None = None
+    mine: bool = False
+    document: Json | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A gate that got its verdict.
+
+    Attributes:
+        jobs: the model's evaluations, one for each look that was taken; the verdict is on the last.
+        baseline: the evaluation that it was compared with.
+        asked: how the verdict was asked for: arguments of `verdict` and `verdict_file`.
+    """
+
+    verdict: Json
+    plan: Plan
+    model: Model
+    jobs: tuple[Job, ...]
+    baseline: Job | None
+    transferability: Job | None
+    asked: Json = field(repr=False)
+
+    @property
+    def job(self) -> Job:
+        """The evaluation that the verdict is on."""
+        return self.jobs[-1]
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 1 failed, 4 inconclusive or without a baseline."""
+        return EXIT_CODES[self.verdict["status"]]
+
+
+def check_verdict(verdict: Json, job_id: str) -> Json:
+    """The verdict itself if it can be believed.
+
+    Raises:
+        ServiceError: it contradicts itself, is on something else, or is none.
+    """
+    status, code, outcomes = verdict.get("status"), verdict.get("exit_code"), verdict.get("outcomes")
+    if not isinstance(status, str) or status not in EXIT_CODES:
+        raise ServiceError(f"the verdict makes no sense: its status is {status!r}")
+    if isinstance(code, bool) or code != EXIT_CODES[status]:
+        raise ServiceError(f"the verdict contradicts itself: {status}, with exit code {code!r}")
+    if verdict.get("job") != job_id:
+        raise ServiceError(f"the verdict is on job {verdict.get('job')!r}, and was asked for on {job_id}")
+    whole = isinstance(outcomes, list) and outcomes and all(isinstance(one, dict) for one in outcomes)
+    if not whole or not isinstance(verdict.get("message"), str):
+        raise ServiceError("the verdict makes no sense: it does not say what it decided")
+    return verdict
+
+
+def following(verdict: Json, looks: tuple[Look, ...], now: Look) -> Look | None:
+    """The look that a verdict asks for next.
+
+    Raises:
+        ServiceError: it asks for one that there is not, or that was taken.
+    """
+    asked = verdict.get("next")
+    if asked is None:
+        return None
+    number = asked.get("number") if isinstance(asked, dict) else None
+    found = [look for look in looks if look.number == number and look.number > now.number]
+    if not found:
+        raise ServiceError(f"the verdict asks for look {number!r}, which is none of those left")
+    return found[0]
+
+
+def _mapping(value: object) -> Json:
+    if not isinstance(value, dict):
+        raise TypeError("no object")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("no text")
+    return value
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("no whole number")
+    return value
