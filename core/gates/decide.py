@@ -10,6 +10,7 @@ from core.gates.limits import Finding, judge
 from core.gates.measured import Measured, MeasuredTransfer
 from core.gates.reading import Obstacle, Reading
 from core.gates.transferred import transferred
+from core.gates.unseen import with_unseen
 from core.gates.verdict import (
     EXIT_CODES,
     Baseline,
@@ -77,7 +78,11 @@ def decide(
                 read = transferred(rule, measured, transfer)
                 outcomes += (_outcome(rule, reading, waiver) for reading in read)
             case _:
-                read = evaluated(rule, measured, baseline, level)
+                same = baseline is not None and baseline.model == measured.model
+                read = (
+                    with_unseen(reading, rule, same_model=same)
+                    for reading in evaluated(rule, measured, baseline, level)
+                )
                 outcomes += (_outcome(rule, reading, waiver) for reading in read)
         if len(outcomes) > MAX_OUTCOMES:
             message = f"the rules are about more than {MAX_OUTCOMES} attacks together; let `attacks` choose"

@@ -62,7 +62,7 @@ def test_against_a_baseline_differences_are_paired(desk: Desk) -> None:
     document = policy(
         GAIN,
         {"name": "no worse", "on": "arp", "no_worse_than_baseline_by": 0},
-        {"name": "price", "on": "ara", "task": "left", "no_worse_than_baseline_by": 1},
+        {"name": "price", "on": "ara", "task": "left", "no_worse_than_baseline_by": 12},
     )
     found = verdict(desk, sturdy, document, plain)
     assert (found["status"], found["exit_code"]) == ("passed", 0)

@@ -60,7 +60,7 @@ def test_a_model_that_keeps_its_policy_is_0(windthrow: Windthrow, to_misbehaving
     ended = windthrow("gate")
     assert ended.returncode == 0, ended.stderr
     head, row, *_, last = ended.stdout.splitlines()
-    assert head.split() == ["status", "rule", "observed", "limit", "message"]
+    assert head.split() == ["status", "rule", "attack", "observed", "limit"]
     assert row.split("  ")[0] == "pass"
     assert "40 % [38, 42]" in row
     assert "at most 45 %" in row

@@ -124,8 +124,7 @@ class GateJobs:
             return asked.job
 
         def heard(event: Event) -> None:
-            part = "" if event.fraction is None else f", {100 * event.fraction:.0f} %"
-            self._tell(Step("event", f"{asked.what}: {event.type}{part}"))
+            self._tell(Step("event", f"{asked.what}: {event.type}", done=event.fraction))
 
         left = self._deadline.left(f"{asked.what} is {asked.job.state}")
         try:

@@ -80,6 +80,7 @@ class Step:
         job: that was submitted or attached to, where `kind` is `job`.
         mine: whether this call of `gate` created the job.
         document: the checked file, or the verdict.
+        done: how much is done of what an `event` is about, 0 to 1, if it tells.
     """
 
     kind: str
@@ -87,6 +88,7 @@ class Step:
     job: Job | None = None
     mine: bool = False
     document: Json | None = field(default=None, repr=False, compare=False)
+    done: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from typing import TYPE_CHECKING, Optional
 
 from windthrow._gate_text import only_warns
@@ -11,10 +10,11 @@ from windthrow.cli import verdicts
 from windthrow.cli.endings import Ending
 from windthrow.cli.gate_options import Options, read_gate_file
 from windthrow.cli.gate_trouble import conclude, write
-from windthrow.cli.output import print_json, say, transfer
+from windthrow.cli.output import print_json, say
 from windthrow.cli.session import said_retries
 from windthrow.cli.signals import Signals, Stopped
 from windthrow.cli.surroundings import in_github, outcome_annotations
+from windthrow.cli.underway import Show, underway
 from windthrow.errors import WindthrowError
 from windthrow.gates import Gated, Step
 from windthrow.records import Json
@@ -22,8 +22,6 @@ from windthrow.records import Json
 if TYPE_CHECKING:
     from windthrow import Client
 
-QUIET_SECONDS = 10.0
-"""How far a job is, is said this often."""
 CANCEL_SECONDS = 5.0
 
 
@@ -36,7 +34,7 @@ class GateRun:
         self._text = ""
         self._checked: Json = {}
         self._mine: list[str] = []
-        self._said = -QUIET_SECONDS
+        self._show_done: Show = _nothing
         self._gated: Optional[Gated] = None
         self._written = False
 
@@ -74,7 +72,7 @@ class GateRun:
 
     def _gate(self, client: "Client") -> Gated:
         options = self._options
-        with transfer("the checkpoint") as progress:
+        with underway() as self._show_done:
             return client.gate(
                 self._text,
                 checkpoint=options.checkpoint,
@@ -83,7 +81,7 @@ class GateRun:
                 deadline=options.deadline,
                 policy_file=options.places.policy_file,
                 report=options.report,
-                progress=progress,
+                progress=self._sent,
                 on_step=self._heard,
             )
 
@@ -95,12 +93,15 @@ class GateRun:
             self._checked = step.document
         if step.kind == "job" and step.job is not None and step.mine:
             self._mine.append(step.job.id)
-        if step.kind != "event":
-            say(step.message)
-        elif time.monotonic() - self._said >= QUIET_SECONDS:
-            self._said = time.monotonic()
+        if step.kind == "event":
+            self._show_done(step.message, step.done)
+        else:
+            self._show_done("", None)
             say(step.message)
         self._signals.release()
+
+    def _sent(self, sent: int, size: int) -> None:
+        self._show_done(f"sending {size} bytes", sent / size)
 
     def _show(self, client: "Client", gated: Gated) -> None:
         options, verdict = self._options, gated.verdict
@@ -138,6 +139,10 @@ class GateRun:
         if not self._written:
             write(Ending(stop.exit_code, "CALL", f"it was stopped by {stop}", "run again"), self._options)
         return stop.exit_code
+
+
+def _nothing(what: str, done: Optional[float]) -> None:
+    del what, done
 
 
 def _cancel(job: str) -> None:

@@ -1,17 +1,20 @@
-"""A verdict for people: an aligned table of its outcomes, then what it is, in the last line."""
+"""A verdict for people: a table of its outcomes, what was not kept and why, and in the last line what it is."""
 
 from typing import Any, Optional
 
 from windthrow.cli.output import NONE, clean, print_table
 from windthrow.records import Json
 
-HEAD = ("status", "rule", "observed", "limit", "message")
+HEAD = ("status", "rule", "attack", "observed", "limit")
 
 
 def show(verdict: Json, *, links: dict[str, Optional[str]]) -> None:
     """Print a verdict on standard output."""
     print_table(HEAD, [_row(outcome) for outcome in verdict["outcomes"]])
     print()
+    for outcome in verdict["outcomes"]:
+        if outcome.get("status") != "pass":
+            print(clean(f"{outcome.get('status')}: {outcome.get('rule')}: {outcome.get('message')}"))
     for note in verdict.get("notes") or ():
         print(clean(f"note: {note.get('message')}"))
     for name, value in {**_facts(verdict), **links}.items():
@@ -32,10 +35,9 @@ def _row(outcome: Json) -> tuple[str, ...]:
     limit: Json = outcome.get("limit") or {}
     relative = bool(limit.get("relative"))
     number = outcome.get("worse_by" if relative else "observed")
-    rule = outcome.get("rule")
-    named = f"{rule} ({outcome['attack']})" if outcome.get("attack") else str(rule)
+    attack = str(outcome.get("attack") or NONE)
     observed = ("worse by " if relative and number else "") + _observed(number)
-    return str(outcome.get("status")), named, observed, _limit(limit), str(outcome.get("message"))
+    return str(outcome.get("status")), str(outcome.get("rule")), attack, observed, _limit(limit)
 
 
 def _observed(number: Any) -> str:
