@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:windthrow:problem:"
 
+JOBS_PATH = "/v1/jobs"
+"""Where a body is one of several kinds of spec."""
+
 
 class FieldProblem(BaseModel):
     """One offending place of a request."""
@@ -212,7 +215,7 @@ async def _gate_file_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [_field_problem(entry) for entry in error.errors()]
+    errors = [_field_problem(entry, request.url.path) for entry in error.errors()]
     count = len(errors)
     detail = (
         errors[0].message
@@ -222,9 +225,9 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, errors=errors)
 
 
-def _field_problem(entry: dict[str, Any]) -> FieldProblem:
+def _field_problem(entry: dict[str, Any], url_path: str) -> FieldProblem:
     place, *path = entry["loc"]
-    if path and path[0] in SUBMITTED_KINDS:
+    if url_path == JOBS_PATH and path and path[0] in SUBMITTED_KINDS:
         del path[0]  # Pydantic names the kind that it read a spec as, which is no place in the body
     cause = entry.get("ctx", {}).get("error")
     if entry["type"].startswith("union_tag"):

@@ -1,6 +1,7 @@
 """What other people's CIs run: the GitHub action, the GitLab template, and the repository that shows both."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,12 +27,17 @@ EXAMPLE = ROOT / "examples" / "consumer-repo"
 WORKFLOW = EXAMPLE / ".github" / "workflows" / "gate.yml"
 GITLAB = EXAMPLE / ".gitlab-ci.yml"
 TEMPLATE = ROOT / "templates" / "gate.yml"
+GUIDE = ROOT / "docs" / "ci.md"
 PUBLISHED = "raw.githubusercontent.com/windthrow-dev/windthrow/v0/"
+PYTHON = re.compile(r"""(?:/python|\bpython3|\$PYTHON)"? (?P<option>\S+)""")
+"""A command that runs Python, and its first argument."""
 INTERPOLATION = re.compile(r"\$\[\[\s*inputs\.([a-z-]+)\s*\]\]")
 NOWHERE = {"url": "http://127.0.0.1:9", "key": "wt_none"}
 """Nothing listens on port 9."""
 MODELS = ("sturdy", "fragile", "masked")
 LARGEST = 500_000
+SHADOWS = ("json", "logging", "pip", "sitecustomize", "typer", "venv", "windthrow")
+"""What the gate's steps import; in the repository under test these are something else."""
 LONGEST_LINE = 140
 SMALL = """\
 version: 1
@@ -131,6 +137,12 @@ def test_no_script_has_what_users_say_written_into_it() -> None:
     assert not INTERPOLATION.search(gitlab_script())
 
 
+@pytest.mark.parametrize(("shell", "script"), SCRIPTS)
+def test_every_python_leaves_the_repository_s_modules_alone(shell: str, script: str) -> None:
+    assert {found["option"] for found in PYTHON.finditer(script)} <= {"-I"}
+    assert not re.search(r"bin/(?:pip|windthrow)\b", script), f"{shell} has to go through python -I"
+
+
 def test_the_action_declares_the_inputs_that_it_uses_and_no_others() -> None:
     action = load_action()
     used = set(INPUT.findall(str(action["runs"]) + str(action["outputs"])))
@@ -185,8 +197,18 @@ def test_the_example_s_key_is_a_secret_and_its_history_is_whole() -> None:
     assert "fetch-depth: 0" in text
     assert "pull_request_target" not in text
     workflow = documents(WORKFLOW)[0]
-    assert workflow["permissions"] == {"contents": "read", "security-events": "write"}
+    assert workflow["permissions"] == {"actions": "read", "contents": "read", "security-events": "write"}
     assert template_job()["variables"]["GIT_DEPTH"] == "0"
+
+
+def test_the_guide_s_workflow_is_one_and_agrees_with_the_example_s(tmp_path: Path) -> None:
+    block, *_ = re.findall(r"^```yaml\n(.+?)^```$", GUIDE.read_text(), flags=re.DOTALL | re.MULTILINE)
+    file = tmp_path / "guide.yml"
+    file.write_text(block)
+    check_schema("github-workflows", file)
+    (guide,), (example,) = documents(file), documents(WORKFLOW)
+    for key in ("concurrency", "permissions"):
+        assert guide[key] == example[key]
 
 
 def test_the_example_waits_longer_than_its_gate(gate_file: PolicyFile) -> None:
@@ -255,7 +277,7 @@ class Runner:
         self._runs += 1
         temporary = self._folder / f"temporary-{self._runs}"
         temporary.mkdir()
-        packages = next(path for path in map(Path, sys.path) if (path / "httpx").is_dir())
+        _give_packages(temporary / "windthrow-client")
         said = None if cancel_after is None else cancel_after.encode()
         return run_action(
             {"python": sys.executable, **inputs},
@@ -266,13 +288,31 @@ class Runner:
             if said is None
             else lambda: any(said in log.read_bytes() for log in temporary.glob("*.log")),
             environment={
-                # What the client needs is taken from here, and it is built with what is here.
-                "PYTHONPATH": str(packages),
-                "PIP_NO_INDEX": "1",
-                "PIP_NO_BUILD_ISOLATION": "0",
+                **OFFLINE,
+                "PYTHONPATH": ".",  # as repositories say whose tests want it
                 "WINDTHROW_RETRIES": str(retries),
             },
         )
+
+
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+"""For pip: what the client needs, and is built with, is there already."""
+
+
+def _give_packages(environment: Path) -> None:
+    """Let a virtual environment, which is yet to be made, find the packages that are here."""
+    packages = next(path for path in map(Path, sys.path) if (path / "httpx").is_dir())
+    major, minor, *_ = sys.version_info
+    site = environment / "lib" / f"python{major}.{minor}" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "here.pth").write_text(f"{packages}\n")
+
+
+def shadow(repository: Path, marker: Path) -> None:
+    """Give a repository modules that leave a marker when they are run, and end the gate well."""
+    for name in SHADOWS:
+        text = f"print({name!r}, file=open({str(marker)!r}, 'a'))\nraise SystemExit(0)\n"
+        (repository / f"{name}.py").write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +326,71 @@ def test_a_service_that_cannot_be_reached_fails_the_action_and_is_said(runner: R
     assert "no verdict" in run.summary
     assert run.outputs == {"status": "none", "exit-code": "", "verdict": "", "job": ""}
     assert (runner.workspace / "windthrow-gate" / "junit.xml").exists()
+
+
+def test_modules_of_the_repository_under_test_are_not_run_by_the_action(tmp_path: Path) -> None:
+    runner, marker = Runner(tmp_path), tmp_path / "marker"
+    shadow(runner.workspace, marker)
+    run = runner.run(NOWHERE)
+    assert not marker.exists(), marker.read_text()
+    assert run.exit_code == 3, run.log
+    assert "no verdict" in run.summary
+    subprocess.run([sys.executable, "-m", "venv", "there"], cwd=runner.workspace, check=True)
+    assert marker.read_text().split() == ["venv"], "without -I it would have been"
+
+
+def test_modules_of_the_repository_under_test_are_not_run_by_the_template(tmp_path: Path) -> None:
+    repository, marker, temporary = (tmp_path / name for name in ("repository", "marker", "temporary"))
+    shutil.copytree(EXAMPLE, repository)
+    temporary.mkdir()
+    shadow(repository, marker)
+    ended = run_gitlab(repository, TMPDIR=str(temporary), PYTHONPATH=".", GATE_CLIENT="./there-is-none")
+    assert not marker.exists(), marker.read_text()
+    assert ended.returncode == 1
+    assert list(temporary.glob("*/bin/pip")), ended.stdout
+    assert "there-is-none" in ended.stdout
+
+
+def run_gitlab(repository: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the template's script, as a runner does that has no index of packages."""
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "GATE_CHECKPOINT": "",
+        "GATE_DEADLINE": "",
+        "GATE_FILE": "windthrow.yaml",
+        "GATE_OUT": "windthrow-gate",
+        "WINDTHROW_KEY": NOWHERE["key"],
+        "WINDTHROW_URL": NOWHERE["url"],
+        **OFFLINE,
+        **variables,
+    }
+    return subprocess.run(
+        ["/bin/sh", "-e", "-c", gitlab_script()],
+        cwd=repository,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["out", "key", "url"])
+def test_the_action_refuses_what_is_empty(runner: Runner, name: str) -> None:
+    (runner.workspace / "verdict.json").write_text('{"status": "passed", "exit_code": 0}')
+    run = runner.run({**NOWHERE, name: ""})
+    (runner.workspace / "verdict.json").unlink()
+    assert (run.exit_code, run.outputs["status"]) == (2, "none"), run.log
+    assert f"::{name} is empty" in run.log
+    assert ("from a fork" in run.log) == (name == "key")
+
+
+@pytest.mark.parametrize("name", ["GATE_OUT", "WINDTHROW_KEY", "WINDTHROW_URL"])
+def test_the_template_refuses_what_is_empty(tmp_path: Path, name: str) -> None:
+    ended = run_gitlab(tmp_path, **{name: ""})
+    assert ended.returncode == 2
+    assert f"{name.replace('GATE_OUT', 'out')} is empty" in ended.stdout
 
 
 def test_a_cancelled_run_stops_the_client_and_not_only_its_shell(runner: Runner) -> None:
@@ -336,7 +441,7 @@ def test_a_cancelled_run_leaves_no_job_running(
     (runner.workspace / "small.yaml").write_text(SMALL.replace("STEPS", "1000"))
     run = runner.run(service, cancel_after="submitted")
     assert (run.exit_code, run.outputs["status"]) == (130, "none"), run.log
-    found = re.search(r"job (\S+) is being cancelled", run.log)
+    found = re.search(r"job (\S+) is (?:being cancelled|over already: cancelled)", run.log)
     assert found is not None, run.log
     with Client(service_stack.url, service_stack.key) as client, pytest.raises(JobFailed, match="cancelled"):
         client.wait(found[1], timeout=60)

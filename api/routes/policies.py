@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 
 from api.auth import Reader
@@ -15,9 +15,9 @@ from api.problems import FieldProblem, GateFileProblem, ProblemError
 from api.state import Transaction
 from api.views.policies import GateFileView
 from core.errors import InvalidError, under
-from core.gates.plan import GatePlan, plan_gate
+from core.gates.plan import GatePlan, plan_file
 from core.gates.policy_file import PolicyFile, read_gate_file
-from core.gates.suites import check_rules
+from core.specs.document import Document
 from core.specs.gate_file import gate_file_schema
 from core.specs.manifests import tasks_of
 from core.store import registered
@@ -30,7 +30,7 @@ YAML_TYPES = ("text/yaml", "application/yaml")
 JSON_TYPE = "application/json"
 
 
-class GateFileText(BaseModel):
+class GateFileText(Document):
     """A gate file in a JSON body."""
 
     text: str = Field(description="The text of a windthrow.yaml.")
@@ -103,12 +103,9 @@ def _plan(session: Session, read: PolicyFile, tasks: Sequence[Task]) -> GatePlan
     try:
         with under("dataset"):
             info = registered.find(session, named.name, named.version)
-        plan = plan_gate(read.file, tasks, info)
     except InvalidError as error:
         raise read.error(error) from error
-    if undecidable := check_rules(read.file, plan.evaluation, tasks):
-        raise read.error(*undecidable)
-    return plan
+    return plan_file(read, tasks, info)
 
 
 def _tasks(session: Session, model_id: UUID) -> tuple[Task, ...] | None:

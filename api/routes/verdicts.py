@@ -20,14 +20,13 @@ from core.errors import InvalidError, under
 from core.gates import Measured, Verdict
 from core.gates.case import Case
 from core.gates.measured import MeasuredTransfer
-from core.gates.plan import plan_gate
-from core.gates.policy_file import read_gate_file
+from core.gates.plan import plan_file
+from core.gates.policy_file import PolicyFile, read_gate_file
 from core.gates.rendering import MEDIA_TYPES, Context, Format, rendered
 from core.jobs.baselines import find_baseline
 from core.jobs.errors import JobNotFoundError
 from core.jobs.submission import pin
-from core.specs.documents import Attacked
-from core.specs.gate_file import GateFile
+from core.specs.documents import EvaluationSpec, TransferabilitySpec
 from core.specs.policies import GatePolicy
 from core.store.blobs import BlobStore
 from core.store.tables import Job, Model
@@ -46,6 +45,11 @@ class VerdictRequest(Context):
         default=None,
         description="In place of a policy, the text of a windthrow.yaml. Whether the evaluation is one of its looks, "
         "and which is next, is said then, and the lines of its rules are known.",
+    )
+    trial: bool = Field(
+        default=False,
+        description="With a gate_file: decide any evaluation, by itself and at 95 %, whether or not the file asks for "
+        "it; to try a file on past evaluations, and not to gate.",
     )
     baseline: BaselineReference | None = Field(
         default=None,
@@ -91,7 +95,7 @@ def verdict(
             decided = case.decide(request.policy)
     else:
         request = request.model_copy(update={"policy_lines": request.policy_lines or read.rule_lines})
-        decided = _decided(session, read.file, case)
+        decided = case.decide(read.file.policy) if request.trial else _decided(session, read, case)
     if form == "json":
         return VerdictView.of(decided, found_by)
     return Response(rendered(decided, form, request), media_type=MEDIA_TYPES[form])
@@ -103,22 +107,30 @@ def policy_schema(_: Reader) -> dict[str, Any]:
     return GatePolicy.model_json_schema()
 
 
-def _decided(session: Session, gate_file: GateFile, case: Case) -> Verdict:
-    """The verdict on the look that the evaluation is; on one that is none of the file's looks it is taken by itself."""
+def _decided(session: Session, read: PolicyFile, case: Case) -> Verdict:
+    """The verdict on the look of the file that the evaluation is.
+
+    Raises:
+        GateFileError: the file does not fit the evaluated model, or its data set.
+        ProblemError: 409, the evaluation is none of the file's looks, or the transferability job not what it asks for.
+    """
     job = session.get_one(Job, case.measured.job)
-    spec = {name: value for name, value in job.spec.items() if name not in ("kind", "model")}
-    done = Attacked.model_validate(spec)
-    try:
-        _, info = pin(session, done, retired=True)
-        plan = plan_gate(gate_file, case.measured.tasks, info)
-    except InvalidError:
-        return case.decide(gate_file.policy)
+    done = EvaluationSpec.model_validate(job.spec).asked
+    _, info = pin(session, done, retired=True)
+    plan = plan_file(read, case.measured.tasks, info)
     look = plan.look_of(done)
-    return (
-        case.decide(gate_file.policy)
-        if look is None
-        else case.decide_look(gate_file.policy, look, plan.looks)
-    )
+    if look is None:
+        detail = (
+            "the evaluation is none of the looks that the gate file asks for: other samples, attacks or settings; "
+            "POST /v1/policies/check lists them, and trial decides any evaluation"
+        )
+        raise ProblemError(HTTPStatus.CONFLICT, "not_a_look", detail)
+    if case.transfer is not None:
+        transferred = TransferabilitySpec.model_validate(session.get_one(Job, case.transfer.job).spec)
+        if not plan.is_transferability(transferred):
+            detail = f"job {case.transfer.job} is not the transferability job that the gate file asks for"
+            raise _at("transferability", HTTPStatus.CONFLICT, "not_the_files_job", detail)
+    return case.decide_look(read.file, look, plan.looks)
 
 
 def _transferability(session: Session, job_id: UUID | None, model: UUID) -> MeasuredTransfer | None:

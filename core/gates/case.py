@@ -9,6 +9,7 @@ from core.gates.looks import Look, level_of, next_look
 from core.gates.measured import Measured, MeasuredTransfer
 from core.gates.verdict import EXIT_CODES, Verdict
 from core.intervals import LEVEL
+from core.specs.gate_file import GateFile
 from core.specs.policies import GatePolicy
 
 
@@ -32,11 +33,13 @@ class Case:
             level=level,
         )
 
-    def decide_look(self, policy: GatePolicy, look: Look, looks: Sequence[Look]) -> Verdict:
-        """The verdict on one of several looks; while there is a next one worth taking, nothing is settled."""
-        verdict = self.decide(policy, level=level_of(looks))
+    def decide_look(self, gate_file: GateFile, look: Look, looks: Sequence[Look]) -> Verdict:
+        """The verdict on one of a gate's looks; while there is a next one worth taking, nothing is settled."""
+        verdict = self.decide(gate_file.policy, level=level_of(looks))
         following = next_look(verdict, self.measured, look, looks)
-        said = verdict.model_copy(update={"look": look.said(len(looks)), "next": following})
+        said = verdict.model_copy(
+            update={"look": look.said(len(looks)), "next": following, "gate_file": gate_file.digest()}
+        )
         if following is None:
             return said
         message = f"not settled by look {look.number} of {len(looks)}: {following.why}"

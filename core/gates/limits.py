@@ -1,11 +1,12 @@
 """A number with an interval against a limit: kept, broken, or too close to say."""
 
 from dataclasses import dataclass
-from math import ceil, isfinite
+from math import ceil
 from typing import Literal
 
 from core.comparison import Estimate
 from core.intervals import Interval
+from core.specs.documents import MAX_SAMPLES
 from core.specs.policies import Limit
 
 Finding = Literal["pass", "fail", "inconclusive", "error", "no_baseline"]
@@ -16,8 +17,8 @@ class Judgement:
     """What a limit makes of a number.
 
     Attributes:
-        samples_needed: how many samples would settle what is inconclusive, if the estimate stayed; None where no
-            number of them would, and for what is settled.
+        samples_needed: how many samples would settle what is inconclusive, if the estimate stayed; None where not
+            even as many as may be taken would, and for what is settled.
     """
 
     finding: Finding
@@ -54,10 +55,10 @@ def samples_needed(value: float, bounds: Interval, limit: Limit, *, samples: int
     """How many samples would bring the end of the interval that is beyond the limit back to it.
 
     If the estimate stayed: an interval's reach shrinks with the square root of the number of samples. None where the
-    estimate is on the limit, or all but on it.
+    estimate is on the limit, or so near to it that more samples than may be taken would be needed.
     """
     reach = bounds.high - value if value < limit.value else value - bounds.low
     margin = abs(value - limit.value)
     ratio = reach / margin if margin else float("inf")
-    needed = samples * ratio * ratio
-    return max(ceil(needed), samples + 1) if isfinite(needed) else None
+    needed = max(samples * ratio * ratio, samples + 1)
+    return ceil(needed) if needed <= MAX_SAMPLES else None

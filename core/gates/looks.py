@@ -11,13 +11,13 @@ from core.gates.verdict import LookSaid, NextLook, Outcome, Verdict
 from core.intervals import LEVEL
 from core.specs.attack import AttackSpec
 from core.specs.attack_fields import MAX_RESTARTS, MAX_STEPS
-from core.specs.documents import Attacked
+from core.specs.documents import MAX_ATTACKS, Attacked
 from core.specs.gate_file import GateFile
 
 FIRST_SAMPLES = 64
 """Of the earliest look: an interval on fewer says little."""
 
-MAX_SIZES = 6
+MAX_SIZES = 4
 GROWTH = 4
 
 MORE_STEPS_HELP = "more_steps_help"
@@ -68,14 +68,15 @@ def plan_looks(gate_file: GateFile, evaluation: Attacked, *, available: int) -> 
     """
     asked, more = evaluation.dataset.samples, gate_file.escalate
     most = max(asked, min(available, (more and more.samples) or asked))
-    sizes = _sizes(asked, most, early=gate_file.stop_early)
+    sizes = _sizes(asked, most, early=gate_file.stop_early and not _searches(evaluation.attacks))
     plan: list[tuple[int, list[AttackSpec], int, int | None]]
     plan = [(samples, evaluation.attacks, 1, None) for samples in sizes]
     effort = (more and more.effort) or 1
     for restarts in (None, effort) if effort > 1 else ():
-        harder = strengthened(evaluation.attacks, effort=effort, restarts=restarts)
-        if harder != plan[-1][1]:
-            plan.append((most, harder, effort, restarts))
+        before = plan[-1][1]
+        attacks = _with(before, strengthened(evaluation.attacks, effort=effort, restarts=restarts))
+        if len(before) < len(attacks) <= MAX_ATTACKS:
+            plan.append((most, attacks, effort, restarts))
     return tuple(
         Look(
             number=number,
@@ -102,6 +103,17 @@ def strengthened(attacks: Sequence[AttackSpec], *, effort: int, restarts: int | 
     return list(harder.values())
 
 
+def _with(attacks: Sequence[AttackSpec], more: Sequence[AttackSpec]) -> list[AttackSpec]:
+    """The attacks, then those of the others that they are not: a look at stronger ones keeps what there was."""
+    found = {attack.resolved(): attack for attack in more}
+    return list(({attack.resolved(): attack for attack in attacks} | found).values())
+
+
+def _searches(attacks: Sequence[AttackSpec]) -> bool:
+    """Whether an attack is searched for with a budget that grows with the samples: fewer would be another attack."""
+    return any(attack.algorithm == "auto_mta" for attack in attacks)
+
+
 def next_look(verdict: Verdict, measured: Measured, look: Look, looks: Sequence[Look]) -> NextLook | None:
     """Which look to take after one; None if nothing that it could find would change the verdict, or there is none.
 
@@ -111,16 +123,19 @@ def next_look(verdict: Verdict, measured: Measured, look: Look, looks: Sequence[
         look: this one.
         looks: all of them.
     """
-    counting = [outcome for outcome in verdict.outcomes if outcome.level == "error"]
-    unmet = [outcome for outcome in counting if outcome.status not in ("pass", "waived")]
-    last = not look.early or _doubted(measured)
-    if any(_failed(outcome) and (last or _for_good(outcome)) for outcome in unmet):
-        return None
+    counting = [
+        outcome for outcome in verdict.outcomes if outcome.level == "error" and outcome.status != "waived"
+    ]
     larger = [one for one in looks if one.samples > look.samples and one.effort == look.effort]
     stronger = [one for one in looks if one.number > look.number and one.effort > 1]
+    last = not look.early or _doubted(measured)
+    for outcome in counting:
+        curable = larger and _too_few(outcome)
+        if _failed(outcome) and not curable and (last or _for_good(outcome)):
+            return None
     if larger and (why := _why_more_samples(counting, early=look.early)):
         return _following(larger[0], why)
-    if stronger and (why := _why_stronger(unmet, measured)):
+    if stronger and (why := _why_stronger(counting, measured)):
         return _following(stronger[0], why)
     return None
 
@@ -144,7 +159,7 @@ def _ladder(asked: int, most: int, growth: int, *, early: bool) -> Iterator[int]
         yield samples
         samples *= growth
     yield asked
-    samples = growth * asked
+    samples = max(FIRST_SAMPLES, growth * asked)
     while 2 * samples <= most:
         yield samples
         samples *= growth
@@ -187,26 +202,40 @@ def _looked_at(outcome: Outcome) -> bool:
     return outcome.on != "transferability"
 
 
+def _too_few(outcome: Outcome) -> bool:
+    """Whether all that is missing is an interval, which more samples may give."""
+    if outcome.status != "error" or outcome.flags or outcome.limit is None or not outcome.limit.strict:
+        return False
+    number = outcome.worse_by if outcome.limit.relative else outcome.observed
+    return number is not None and number.value is not None and number.interval is None
+
+
 def _why_more_samples(counting: Sequence[Outcome], *, early: bool) -> str:
     """What more samples could change; "" for nothing."""
-    counting = [outcome for outcome in counting if _looked_at(outcome)]
-    if open_ := [outcome.rule for outcome in counting if outcome.status == "inconclusive"]:
+    looked_at = [outcome for outcome in counting if _looked_at(outcome)]
+    if open_ := [one.rule for one in looked_at if one.status == "inconclusive" or _too_few(one)]:
         return f"more samples may settle {_listed(open_)}"
-    if early and (broken := [outcome.rule for outcome in counting if _failed(outcome)]):
+    if early and (broken := [outcome.rule for outcome in looked_at if outcome.status == "error"]):
         return f"before all samples are seen, {_listed(broken)} cannot be told for sure"
-    lenient = [outcome.rule for outcome in counting if outcome.limit and not outcome.limit.strict]
+    lenient = [outcome.rule for outcome in looked_at if _by_estimate(outcome)]
     if early and lenient:
         return f"{_listed(lenient)} goes by the estimate, which is not there before all samples are seen"
     return ""
 
 
-def _why_stronger(unmet: Sequence[Outcome], measured: Measured) -> str:
+def _by_estimate(outcome: Outcome) -> bool:
+    lenient = outcome.limit is not None and not outcome.limit.strict
+    return outcome.status == "fail" or (lenient and outcome.status == "pass")
+
+
+def _why_stronger(counting: Sequence[Outcome], measured: Measured) -> str:
     """What stronger attacks could change; "" for nothing."""
-    open_ = [outcome.rule for outcome in unmet if outcome.status == "inconclusive" and _can_break(outcome)]
-    if open_:
+    breakable = [outcome for outcome in counting if _can_break(outcome)]
+    if open_ := [outcome.rule for outcome in breakable if outcome.status == "inconclusive"]:
         return f"all samples leave {_listed(open_)} open, and stronger attacks may break it"
-    if not unmet and any(flag["code"] == MORE_STEPS_HELP for flag in measured.flags):
-        return "the health checks say that attacks with more steps harm the model more"
+    kept = [outcome.rule for outcome in breakable if outcome.status == "pass"]
+    if kept and any(flag["code"] == MORE_STEPS_HELP for flag in measured.flags):
+        return f"the health checks say that more steps harm the model more, which may break {_listed(kept)}"
     return ""
 
 
@@ -218,7 +247,9 @@ def _can_break(outcome: Outcome) -> bool:
 
 
 def _following(look: Look, why: str) -> NextLook:
-    return NextLook(number=look.number, samples=look.samples, effort=look.effort, why=why)
+    return NextLook(
+        number=look.number, samples=look.samples, effort=look.effort, restarts=look.restarts, why=why
+    )
 
 
 def _listed(rules: Sequence[str]) -> str:

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from core.datasets import DatasetInfo
 from core.errors import InvalidError, under
 from core.gates.looks import Look, plan_looks
-from core.gates.suites import Transferred, suite_evaluation, suite_transferability
-from core.specs.documents import Attacked
+from core.gates.policy_file import PolicyFile
+from core.gates.suites import (
+    Transferred,
+    check_escalation,
+    check_rules,
+    suite_evaluation,
+    suite_transferability,
+)
+from core.specs.documents import Attacked, TransferabilitySpec
 from core.specs.gate_file import ExplicitSuite, GateFile
 from core.tasks import Task
 
@@ -29,8 +36,32 @@ class GatePlan:
 
     def look_of(self, evaluation: Attacked) -> Look | None:
         """The look that an evaluation is, whatever pictures it keeps; None if it is none."""
-        wanted = evaluation.canonical()
-        return next((look for look in self.looks if look.evaluation.canonical() == wanted), None)
+        wanted = _asked(evaluation)
+        return next((look for look in self.looks if _asked(look.evaluation) == wanted), None)
+
+    def is_transferability(self, done: TransferabilitySpec) -> bool:
+        """Whether a transferability job is the one that the file asks for, of whatever model."""
+        asked = self.transferability
+        if asked is None:
+            return False
+        same = done.attack.resolved() == asked.attack.resolved()
+        names = set(Transferred.model_fields) - {"attack"}
+        return same and all(getattr(done, name) == getattr(asked, name) for name in names)
+
+
+def plan_file(read: PolicyFile, tasks: Sequence[Task], info: DatasetInfo) -> GatePlan:
+    """`plan_gate` of a file whose rules its looks can decide.
+
+    Raises:
+        GateFileError: they cannot, or the file does not fit model or data set; with lines and columns.
+    """
+    try:
+        plan = plan_gate(read.file, tasks, info)
+    except InvalidError as error:
+        raise read.error(error) from error
+    if undecidable := check_rules(read.file, plan.evaluation, tasks):
+        raise read.error(*undecidable)
+    return plan
 
 
 def plan_gate(gate_file: GateFile, tasks: Sequence[Task], info: DatasetInfo) -> GatePlan:
@@ -39,17 +70,41 @@ def plan_gate(gate_file: GateFile, tasks: Sequence[Task], info: DatasetInfo) -> 
     Raises:
         InvalidError: they do not fit; `field` names the place in the file.
     """
+    _check_named(gate_file, tasks, info)
     evaluation = suite_evaluation(gate_file, tasks)
     with under("dataset"):
         pinned = evaluation.dataset.pinned(info)
     evaluation = evaluation.model_copy(update={"dataset": pinned})
     with _in_the_file(gate_file):
         evaluation.check_tasks(tasks, info)
+    check_escalation(gate_file, evaluation)
     return GatePlan(
         evaluation,
         plan_looks(gate_file, evaluation, available=info.splits[pinned.split]),
         suite_transferability(gate_file, evaluation),
     )
+
+
+def _asked(evaluation: Attacked) -> Attacked:
+    """What is measured, with nothing left to a default."""
+    resolved = [attack.resolved() for attack in evaluation.attacks]
+    return evaluation.model_copy(update={"attacks": resolved, "previews": 0})
+
+
+def _check_named(gate_file: GateFile, tasks: Sequence[Task], info: DatasetInfo) -> None:
+    """Check that model and data set are those that the file names, as far as it does."""
+    named, said = gate_file.dataset, gate_file.model.tasks
+    if named.name != info.name:
+        raise InvalidError(f"the data set is {info.name}", field="dataset.name")
+    if named.version not in (None, info.version):
+        raise InvalidError(f"the data set's version is {info.version}", field="dataset.version")
+    if said is not None and _kinds(said) != _kinds(tasks):
+        message = f"the model's tasks are {', '.join(task.name for task in tasks)}, not those of this profile"
+        raise InvalidError(message, field="model.manifest.profile")
+
+
+def _kinds(tasks: Sequence[Task]) -> set[tuple[str, str, int]]:
+    return {(task.name, task.kind, task.channels) for task in tasks}
 
 
 @contextmanager

@@ -6,9 +6,13 @@ The same name, tasks and radii are the same attacks in the same order, whenever 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from core.errors import InvalidError, under
+from core.gates.decide import MAX_OUTCOMES
 from core.gates.evaluated import no_match
 from core.specs.attack import AttackSpec
+from core.specs.document import first_error
 from core.specs.documents import Attacked, Measurement
 from core.specs.gate_file import ExplicitSuite, GateFile, SuiteName
 from core.specs.objective import SINGLE
@@ -17,6 +21,7 @@ from core.specs.policies import (
     ArpRule,
     HealthRule,
     MetricRule,
+    PolicyError,
     RobustGainRule,
     Rule,
     TaskArpRule,
@@ -30,6 +35,9 @@ APGD_STEPS = 50
 APGD_RESTARTS = 5
 AUTO_STEPS = 200
 SQUARE_STEPS = 1_000
+
+MIN_TRANSFERRED = 2
+"""Tasks: harm to one of them has to reach another."""
 
 
 class Transferred(Measurement):
@@ -74,7 +82,8 @@ def suite_evaluation(gate_file: GateFile, tasks: Sequence[Task]) -> Attacked:
     """The evaluation that a gate file asks for, of a model with these tasks.
 
     Raises:
-        InvalidError: an attack names a task that the model has not; `field` names the place in the file.
+        InvalidError: an attack names a task that the model has not, or the named suite cannot be made for these tasks
+            and radii; `field` names the place in the file.
     """
     dataset, suite = gate_file.dataset, gate_file.suite
     if isinstance(suite, ExplicitSuite):
@@ -82,9 +91,15 @@ def suite_evaluation(gate_file: GateFile, tasks: Sequence[Task]) -> Attacked:
         limited = dataset.model_copy(update={"limit": dataset.limit or suite.samples})
         return Attacked(dataset=limited, attacks=suite.attacks)
     named = SUITES[suite]
-    attacks = [attack for eps in gate_file.eps for attack in named.attacks(tasks, eps)]
     limited = dataset.model_copy(update={"limit": dataset.limit or named.samples})
-    return Attacked(dataset=limited, attacks=attacks, health=named.health)
+    try:
+        attacks = [attack for eps in gate_file.eps for attack in named.attacks(tasks, eps)]
+        return Attacked(dataset=limited, attacks=attacks, health=named.health)
+    except ValidationError as error:
+        raise InvalidError(str(first_error(error)), field="suite") from error
+    except InvalidError as error:
+        error.field = "suite"
+        raise
 
 
 def suite_transferability(gate_file: GateFile, evaluation: Attacked) -> Transferred | None:
@@ -95,19 +110,38 @@ def suite_transferability(gate_file: GateFile, evaluation: Attacked) -> Transfer
     return Transferred(dataset=evaluation.dataset, attack=attack)
 
 
+def check_escalation(gate_file: GateFile, evaluation: Attacked) -> None:
+    """Check that going on to more samples takes more than the evaluation, whose data set is pinned, has.
+
+    Raises:
+        InvalidError: it does not; `field` names the place in the file.
+    """
+    most = None if gate_file.escalate is None else gate_file.escalate.samples
+    asked = evaluation.dataset.samples
+    if most is not None and most <= asked:
+        message = f"the file asks for {asked} samples already; say more than that, or leave this out"
+        raise InvalidError(message, field="escalate.samples")
+
+
 def check_rules(gate_file: GateFile, evaluation: Attacked, tasks: Sequence[Task]) -> list[InvalidError]:
     """What no evaluation of this suite could decide, such as a rule about an attack that it has not.
 
     Returns:
         Errors whose `field` names the place in the file.
     """
-    found = []
+    attacks = [attack.resolved() for attack in evaluation.attacks]
+    found: list[InvalidError] = []
+    outcomes = 0
     for position, rule in enumerate(gate_file.rules):
         try:
             with under(f"rules.{position}"):
-                _check_rule(rule, evaluation, tasks)
+                _check_rule(rule, tasks, health=evaluation.health)
+                outcomes += _outcomes(rule, attacks, tasks)
         except InvalidError as error:
             found.append(error)
+    if outcomes > MAX_OUTCOMES:
+        message = f"the rules are about more than {MAX_OUTCOMES} attacks together; let `attacks` choose"
+        found.append(PolicyError(message, field="rules"))
     return found
 
 
@@ -118,11 +152,13 @@ def compares(rule: Rule) -> bool:
     )
 
 
-def _check_rule(rule: Rule, evaluation: Attacked, tasks: Sequence[Task]) -> None:
+def _check_rule(rule: Rule, tasks: Sequence[Task], *, health: bool) -> None:
     if isinstance(rule, HealthRule):
-        if not evaluation.health:
+        if not health:
             raise InvalidError("the suite has no health checks; standard and thorough have", field="on")
         return
+    if isinstance(rule, TransferabilityRule) and len(tasks) < MIN_TRANSFERRED:
+        raise InvalidError("transferability needs at least two tasks", field="on")
     names = [task.name for task in tasks]
     named = None if isinstance(rule, ArpRule) else rule.task
     if named is not None and named not in names:
@@ -132,10 +168,20 @@ def _check_rule(rule: Rule, evaluation: Attacked, tasks: Sequence[Task]) -> None
         metrics = [metric.name for metric in METRICS[task.kind]]
         if rule.metric not in metrics:
             raise InvalidError(unknown(f"metric of {rule.task}", rule.metric, metrics), field="metric")
-    if isinstance(rule, ArpRule | TaskArpRule | RobustGainRule):
-        resolved = [attack.resolved() for attack in evaluation.attacks]
-        if not any(rule.attacks.matches(attack) for attack in resolved):
-            raise InvalidError(no_match(rule.attacks, resolved), field="attacks")
+
+
+def _outcomes(rule: Rule, attacks: Sequence[AttackSpec], tasks: Sequence[Task]) -> int:
+    """How many outcomes a rule has under these attacks, which have nothing left to a default."""
+    match rule:
+        case ArpRule() | TaskArpRule() | RobustGainRule():
+            matching = sum(rule.attacks.matches(attack) for attack in attacks)
+            if not matching:
+                raise InvalidError(no_match(rule.attacks, attacks), field="attacks")
+            return matching
+        case TransferabilityRule(task=None):
+            return len(tasks)
+        case _:
+            return 1
 
 
 def _quick(eps: float) -> Iterator[AttackSpec]:

@@ -73,7 +73,7 @@ class Outcome(Document):
     samples_needed: int | None = Field(
         default=None,
         description="How many would settle what is inconclusive if the estimate stayed; an interval shrinks with the "
-        "square root of their number. Null where no number would.",
+        "square root of their number. Null where not even as many as may be taken would.",
     )
     flags: list[str] = Field(default=[], description="Codes of the flags that make it unreliable.")
     waiver: WaiverSaid | None = None
@@ -111,6 +111,9 @@ class NextLook(Document):
     number: int = Field(ge=1, description="From 1.")
     samples: int
     effort: int = Field(ge=1, description="How many times the file's steps; 1 as written.")
+    restarts: int | None = Field(
+        default=None, description="Random starts, at least; null for as many as the file says."
+    )
     why: str
 
 
@@ -128,6 +131,9 @@ class Verdict(Document):
     metric_version: str
     metric_rules: str
     policy: str = Field(description="SHA-256 of the policy's canonical JSON.")
+    gate_file: str | None = Field(
+        default=None, description="SHA-256 of the gate file's, where this is one of its looks."
+    )
     today: date = Field(description="The day on which waivers were looked at.")
     level: float = Field(
         default=LEVEL, gt=0, lt=1, description="How often an interval should hold the true value."

@@ -78,5 +78,5 @@ def _allowed(limit: Limit, unit: str) -> str:
 
 def _settled(judged: Judgement) -> str:
     if judged.samples_needed is None:
-        return "no number of samples would settle that if the estimate stayed"
+        return "no number of samples that may be taken would settle that if the estimate stayed"
     return f"about {judged.samples_needed} samples would settle that if the estimate stayed"

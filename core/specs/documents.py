@@ -88,11 +88,8 @@ class Attacked(Measurement):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        seen: dict[AttackSpec, int] = {}
-        for position, attack in enumerate(self.attacks):
-            first = seen.setdefault(attack.resolved(), position)
-            if first != position:
-                raise InvalidError(f"the same attack as number {first}", field=f"attacks.{position}")
+        with under("attacks"):
+            check_distinct(self.attacks)
         return self
 
     def check_model(self, manifest: ModelManifest, info: DatasetInfo) -> None:
@@ -116,6 +113,11 @@ class EvaluationSpec(Attacked):
 
     kind: Literal["evaluation"]
     model: UUID
+
+    @property
+    def asked(self) -> Attacked:
+        """What is asked of the model."""
+        return Attacked.model_validate(self.model_dump(exclude={"kind", "model"}))
 
 
 class TransferabilitySpec(Measurement):
@@ -155,6 +157,20 @@ class TransferabilitySpec(Measurement):
                     f"the first model's tasks are {', '.join(first)}, this one's {', '.join(names)}",
                     field=f"models.{position}",
                 )
+
+
+def check_distinct(attacks: Sequence[AttackSpec]) -> None:
+    """Check that each attack is there once.
+
+    Raises:
+        InvalidError: one is there again, or has no defaults that it can be run with; `field` begins with its position.
+    """
+    seen: dict[AttackSpec, int] = {}
+    for position, attack in enumerate(attacks):
+        with under(str(position)):
+            first = seen.setdefault(attack.resolved(), position)
+            if first != position:
+                raise InvalidError(f"the same attack as number {first}")
 
 
 def check_single(attack: AttackSpec) -> None:

@@ -14,7 +14,7 @@ from core.errors import InvalidError, under
 from core.specs.attack import AttackSpec
 from core.specs.attack_fields import MAX_EPS
 from core.specs.document import Document, Line
-from core.specs.documents import MAX_ATTACKS, MAX_SAMPLES, DatasetRef, check_single
+from core.specs.documents import MAX_ATTACKS, MAX_SAMPLES, DatasetRef, check_distinct, check_single
 from core.specs.manifests import ManifestHints, tasks_of
 from core.specs.policies import GatePolicy
 from core.specs.suggestions import unknown
@@ -83,6 +83,12 @@ class ExplicitSuite(Document):
         le=MAX_SAMPLES,
         description="How many samples; as many as dataset.limit says, or else all, unless said.",
     )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        with under("attacks"):
+            check_distinct(self.attacks)
+        return self
 
 
 def _suite(value: Any) -> Any:

@@ -70,13 +70,51 @@ def test_a_verdict_says_which_look_it_is_on_and_which_is_next(desk: Desk) -> Non
     assert (last["look"]["number"], last["next"], last["exit_code"]) == (5, None, 4)
 
 
-def test_any_other_evaluation_is_decided_by_itself(desk: Desk) -> None:
-    found = verdict(
-        desk,
-        desk.evaluated(20.0),
-        FILE.replace("algorithm: pgd", "algorithm: fgsm").replace(", steps: 5", ""),
-    )
-    assert (found["look"], found["next"], found["level"], found["status"]) == (None, None, 0.95, "passed")
+def test_any_other_evaluation_is_refused_but_on_trial(desk: Desk) -> None:
+    model = desk.model()
+    (look, *_) = checked(desk, FILE, model=model)["looks"]
+    asked_for = look["evaluation"]
+    fewer = {**asked_for["dataset"], "limit": 32}
+    for changes in (
+        {"dataset": fewer},
+        {"dataset": {**asked_for["dataset"], "split": "train"}},
+        {"batch_size": 16},
+        {"health": False},
+        {"attacks": [{"algorithm": "uniform_noise", "eps": 0.01}]},
+    ):
+        job = evaluated(desk, {"evaluation": {**asked_for, **changes}}, 20.0, model=model)
+        answer = desk.caller.post(f"/v1/jobs/{job['id']}/verdict", {"gate_file": FILE})
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_a_look")
+    tried = verdict(desk, job, FILE, trial=True)
+    assert (tried["look"], tried["next"], tried["level"], tried["gate_file"]) == (None, None, 0.95, None)
+
+
+def test_pictures_and_spelt_out_defaults_make_no_other_look(desk: Desk) -> None:
+    model = desk.model()
+    (look, *_) = checked(desk, FILE, model=model)["looks"]
+    spelt_out = [{**attack, "step_size": 2.5 * 8 / 5} for attack in look["evaluation"]["attacks"]]
+    changed = {**look["evaluation"], "previews": 4, "attacks": spelt_out}
+    job = evaluated(desk, {"evaluation": changed}, 20.0, model=model)
+    assert verdict(desk, job, FILE)["look"]["number"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (("name: digits,", 'name: digits, version: "99",'), "#/dataset/version"),
+        (("name: digits,", "name: scenes,"), "#/dataset/name"),
+        (("file: nets/a.pt", "file: nets/a.pt, manifest: {profile: nyuv2}"), "#/model/manifest/profile"),
+        (("limit: 128", "limit: 100000"), "#/dataset/limit"),
+        (("on: arp, at_most: 40", "on: arp, at_most: 40, attacks: {eps: 4}"), "#/rules/0/attacks"),
+    ],
+)
+def test_a_verdict_refuses_a_file_of_something_else(desk: Desk, change: tuple[str, str], place: str) -> None:
+    model = desk.model()
+    (look, *_) = checked(desk, FILE, model=model)["looks"]
+    job = evaluated(desk, look, 20.0, model=model)
+    answer = desk.caller.post(f"/v1/jobs/{job['id']}/verdict", {"gate_file": FILE.replace(*change)})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_gate_file")
+    assert pointers(answer) == [place]
 
 
 def test_the_files_lines_are_pointed_to(desk: Desk) -> None:
@@ -154,6 +192,13 @@ def test_a_rule_on_transferability_is_decided_by_its_own_job(desk: Desk) -> None
     said = verdict(desk, job, TRANSFERRED, transferability=transfer["id"])
     assert [outcome["status"] for outcome in said["outcomes"]] == ["pass", "pass"]
     assert said["transferability"] == transfer["id"]
+    weak = desk.submit(
+        {**spec, "kind": "transferability", "models": [model], "attack": {"algorithm": "fgsm", "eps": 0.001}}
+    )
+    desk.end(weak, [], transferred(model))
+    body = {"gate_file": TRANSFERRED, "transferability": weak["id"]}
+    answer = desk.caller.post(f"/v1/jobs/{job['id']}/verdict", body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_the_files_job")
     other = evaluated(desk, found["looks"][0], 20.0, model=desk.model())
     strange = verdict(desk, other, TRANSFERRED, transferability=transfer["id"])
     assert strange["outcomes"][1]["status"] == "error"

@@ -97,6 +97,36 @@ def test_an_attack_on_a_task_that_the_model_has_not_has_its_line(desk: Desk) -> 
     assert answer.json()["errors"][0]["line"] == 4
 
 
+ATTACK = "{algorithm: pgd, eps: 8}"
+REFUSED_SUITES = [
+    (("suite: quick", f"suite: {{attacks: [{ATTACK}, {ATTACK}]}}"), "#/suite/attacks/1", "number 0"),
+    (
+        ("suite: quick", f"suite: {{attacks: [{ATTACK}, {{algorithm: pgd, eps: 5e-324}}]}}"),
+        "#/suite/attacks/1/step_size",
+        "step_size",
+    ),
+    (("suite: quick", "suite: quick\neps: [5e-324]"), "#/suite", "step_size"),
+]
+"""What to change in the file, and what is said of it and where."""
+
+
+@pytest.mark.parametrize(("change", "place", "said"), REFUSED_SUITES)
+def test_a_suite_that_cannot_be_run_has_its_line(
+    desk: Desk, change: tuple[str, str], place: str, said: str
+) -> None:
+    answer = asked(desk, WITH_PROFILE.replace(*change))
+    assert (answer.status_code, pointers(answer)) == (422, [place])
+    (error,) = answer.json()["errors"]
+    assert error["line"] == 4
+    assert said in error["message"]
+
+
+def test_more_samples_are_more_than_the_file_asks_for(desk: Desk) -> None:
+    answer = asked(desk, WITH_PROFILE + "escalate: {samples: 32}\n")
+    assert (answer.status_code, pointers(answer)) == (422, ["#/escalate/samples"])
+    assert "asks for 32 samples already" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -121,6 +151,7 @@ def test_other_bodies_are_refused(desk: Desk) -> None:
         (TEXT.encode("utf-16"), "text/yaml", 422, "not_utf8"),
         ("{", "application/json", 422, "invalid_request"),
         (json.dumps({"text": 5}), "application/json", 422, "invalid_request"),
+        (json.dumps({"text": TEXT, "model": "a"}), "application/json", 422, "invalid_request"),
         ('{"text": "\\ud800"}', "application/json", 422, "invalid_request"),
         ("[" * 50_000, "application/json", 422, "invalid_request"),
     ):

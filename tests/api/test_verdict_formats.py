@@ -8,6 +8,7 @@ import pytest
 
 from core.gates.rendering import Format
 from tests.api.desk import Desk
+from tests.api.test_policies import REFUSED_SUITES, WITH_PROFILE
 from tests.service import Json, pointers
 
 POLICY: Json = {
@@ -85,6 +86,22 @@ def test_sarif_points_to_the_policy_that_the_caller_names(desk: Desk) -> None:
 def test_a_place_that_files_cannot_point_to_is_refused(desk: Desk, body: Json, pointer: str) -> None:
     answer = asked(desk, desk.evaluated(20.0), **body)
     assert (answer.status_code, pointers(answer)) == (422, [pointer])
+
+
+@pytest.mark.parametrize("wrong", ["mine", 5, {"job": "mine"}])
+def test_a_transferability_job_that_has_no_id_is_refused_at_its_place(desk: Desk, wrong: object) -> None:
+    answer = asked(desk, desk.evaluated(20.0), transferability=wrong)
+    assert (answer.status_code, pointers(answer)) == (422, ["#/transferability"])
+
+
+@pytest.mark.parametrize(("change", "place", "said"), REFUSED_SUITES)
+def test_a_gate_file_whose_suite_cannot_be_run_is_refused(
+    desk: Desk, change: tuple[str, str], place: str, said: str
+) -> None:
+    path = f"/v1/jobs/{desk.evaluated(20.0)['id']}/verdict"
+    answer = desk.caller.post(path, {"gate_file": WITH_PROFILE.replace(*change)})
+    assert (answer.status_code, pointers(answer)) == (422, [place])
+    assert said in answer.json()["detail"]
 
 
 def test_an_unknown_format_is_refused(desk: Desk) -> None:

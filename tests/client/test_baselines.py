@@ -1,5 +1,6 @@
 """`windthrow baseline`: what is asked of the service, and what is said of what it answers."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -52,10 +53,12 @@ def test_without_a_job_it_is_the_newest_that_a_gate_took(
     windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
 ) -> None:
     (here / "windthrow.yaml").write_text(GATE_FILE)
+    (here / "model.safetensors").write_bytes(b"weights")
+    mine = {**MODEL, "sha256": hashlib.sha256(b"weights").hexdigest()}
     jobs = [{**DONE, "id": "by-hand"}, {**DONE, "id": "gated", "client_ref": "gate 1 model-1"}]
     to_misbehaving.will(
         answer(200, checked()),
-        answer(200, {"items": [MODEL], "next_cursor": None}),
+        answer(200, {"items": [{**MODEL, "id": "newer"}, mine], "next_cursor": None}),
         answer(200, {"items": jobs, "next_cursor": None}),
         answer(200, HELD),
     )
@@ -63,6 +66,20 @@ def test_without_a_job_it_is_the_newest_that_a_gate_took(
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout) == [HELD]
     assert json.loads(to_misbehaving.seen[-1].body)["job"] == "gated"
+    assert "model=model-1" in to_misbehaving.lines[-2]
+    assert "taking evaluation gated" in ended.stderr
+
+
+def test_an_evaluation_of_another_file_of_that_name_is_not_taken(
+    windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
+) -> None:
+    (here / "windthrow.yaml").write_text(GATE_FILE)
+    (here / "model.safetensors").write_bytes(b"other weights")
+    to_misbehaving.will(answer(200, checked()), answer(200, {"items": [MODEL], "next_cursor": None}))
+    ended = windthrow("baseline", "set", *MINE, "--branch", "main")
+    assert ended.returncode == 2
+    assert "windthrow gate" in ended.stderr
+    assert [line for line in to_misbehaving.lines if line.startswith("PUT")] == []
 
 
 def test_what_holds_is_shown_with_what_a_gate_would_find(

@@ -47,3 +47,12 @@ def test_a_broken_file_says_what_to_do(nowhere_logged_in: Path) -> None:
 
 def test_a_key_is_not_shown() -> None:
     assert "wt_here" not in repr(HERE)
+
+
+@pytest.mark.parametrize(
+    "url", ["wt_secret", "ftp://wt_secret", "https://wt_secret@host", "http://", "http://[wt_secret"]
+)
+def test_what_is_no_url_is_refused_and_not_told(url: str) -> None:
+    with pytest.raises(RequestError, match="is no URL") as caught:
+        credentials(url, "wt_key")
+    assert "secret" not in str(caught.value)

@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from windthrow.cli.cancelling import cancel
 
 from tests.client.gating import (
     FAILED,
@@ -86,7 +88,8 @@ def test_what_cannot_be_decided_is_4(windthrow: Windthrow, to_misbehaving: Misbe
 
 
 def test_looks_are_taken_until_none_is_asked_for(windthrow: Windthrow, to_misbehaving: Misbehaving) -> None:
-    open_ = {**PASSED, "status": "inconclusive", "exit_code": 4, "next": {"number": 3}}
+    at = {**PASSED["look"], "of": 3}
+    open_ = {**PASSED, "status": "inconclusive", "exit_code": 4, "look": at, "next": {"number": 3}}
     other = {"id": "job-3"}
     to_misbehaving.will(
         *until_verdict(looks=3),
@@ -95,7 +98,7 @@ def test_looks_are_taken_until_none_is_asked_for(windthrow: Windthrow, to_misbeh
         answer(202, {**QUEUED, **other}),
         SUCCEEDED,
         answer(200, {**DONE, **other}),
-        answer(200, {**PASSED, "job": "job-3"}),
+        answer(200, {**PASSED, "job": "job-3", "look": {**at, "number": 3}}),
     )
     ended = windthrow("gate")
     assert ended.returncode == 0, ended.stderr
@@ -158,6 +161,12 @@ def test_a_baseline_that_cannot_be_evaluated_alike_is_left_to_the_verdict(
 
 CHECKED = answer(200, checked())
 REJECTED = {**MODEL, "state": "rejected", "reason": {"code": "nonfinite_weights", "message": "NaN in heads"}}
+WITHOUT_NEXT = {name: value for name, value in PASSED.items() if name != "next"}
+
+
+def outcomes(status: str) -> dict[str, Any]:
+    """A passed verdict on a rule that is this."""
+    return {**PASSED, "outcomes": [{**PASSED["outcomes"][0], "status": status}]}
 
 
 def ended_as(state: str, code: str | None = None) -> list[Reply]:
@@ -192,6 +201,14 @@ def ended_as(state: str, code: str | None = None) -> list[Reply]:
             3,
             "SERVICE",
         ),
+        ([answer(403, b"<html>", kind="text/html")], 3, "SERVICE"),
+        ([answer(200, checked(model={"file": "../../etc/passwd"}))], 3, "not in the repository"),
+        ([answer(200, checked(model={"file": "/etc/passwd"}))], 3, "not in the repository"),
+        (
+            [CHECKED, *PUSHED[:2], problem(422, "upload_not_found", errors=[{"pointer": "#/upload"}])],
+            3,
+            "SERVICE",
+        ),
         (
             [CHECKED, *PUSHED[:2], problem(422, "unknown_format", errors=[{"pointer": "#/upload"}])],
             1,
@@ -207,6 +224,11 @@ def ended_as(state: str, code: str | None = None) -> list[Reply]:
         ([*until_verdict(), answer(200, {**PASSED, "status": "fine"})], 3, "SERVICE"),
         ([*until_verdict(), answer(200, {**PASSED, "job": "job-7"})], 3, "SERVICE"),
         ([*until_verdict(), answer(200, {**PASSED, "outcomes": []})], 3, "SERVICE"),
+        ([*until_verdict(), answer(200, {**PASSED, "model": "model-7"})], 3, "on model 'model-7'"),
+        ([*until_verdict(), answer(200, WITHOUT_NEXT)], 3, "SERVICE"),
+        ([*until_verdict(), answer(200, outcomes("fine"))], 3, "a rule's status is 'fine'"),
+        ([*until_verdict(), answer(200, outcomes("fail"))], 3, "contradicts itself"),
+        ([*until_verdict(), answer(200, outcomes("inconclusive"))], 3, "contradicts itself"),
         ([*until_verdict(), answer(200, {**PASSED, "next": {"number": 7}})], 3, "look 7"),
         ([*until_verdict(), answer(200, {**PASSED, "next": {"number": 1}})], 3, "look 1"),
         ([*until_verdict(), truncated(PASSED)], 3, "SERVICE"),
@@ -219,10 +241,12 @@ def test_without_a_verdict_nothing_passes_and_it_says_whose_fault_it_is(
     stale = here / "out" / "badge.svg"
     stale.parent.mkdir()
     stale.write_text("passing")
+    (here / "out" / ".windthrow-gate").touch()
     ended = windthrow("gate", "--out", "out", "--summary", "summary.md")
     assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
     assert who in ended.stderr
     assert sorted(path.name for path in (here / "out").iterdir()) == [
+        ".windthrow-gate",
         "junit.xml",
         "summary.md",
         "windthrow.sarif",
@@ -280,6 +304,68 @@ def test_warn_lets_no_verdict_pass_that_is_one(
     assert windthrow("gate").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (answer(500, {}), 0),
+        (problem(429, "too_many_jobs"), 0),
+        (answer(200, b"<html>", kind="text/html"), 0),
+        (problem(409, "client_ref_conflict"), 3),
+        (problem(404, "not_found"), 3),
+    ],
+)
+def test_warn_covers_a_service_that_is_away_and_nothing_else(
+    windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path, script: Reply, code: int
+) -> None:
+    (here / "windthrow.yaml").write_text(WARNING)
+    to_misbehaving.will(*until_submitted(on_service_error="warn"), script)
+    assert windthrow("gate").returncode == code
+
+
+def test_warn_covers_neither_jobs_nor_checks_that_ended_badly(
+    windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
+) -> None:
+    (here / "windthrow.yaml").write_text(WARNING)
+    to_misbehaving.will(
+        answer(200, checked(on_service_error="warn")), *ended_as("failed", "internal_error")[1:]
+    )
+    assert windthrow("gate").returncode == 3
+    lost = {**REJECTED, "reason": {"code": "worker_lost", "message": "m"}}
+    to_misbehaving.will(answer(200, checked(on_service_error="warn")), *PUSHED[:3], answer(200, lost))
+    assert windthrow("gate").returncode == 3
+
+
+def test_warn_covers_a_deadline(windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path) -> None:
+    (here / "windthrow.yaml").write_text(WARNING)
+    waiting = [answer(200, JOB, ETag='"1"')] * 50
+    to_misbehaving.will(*until_submitted(on_service_error="warn"), answer(202, QUEUED), *waiting)
+    ended = windthrow("gate", "--deadline", "0.02")
+    assert ended.returncode == 0
+    assert "this model was NOT gated" in ended.stderr
+
+
+@pytest.mark.parametrize(("reason", "code"), [("invalid_prediction", 4), ("internal_error", 3)])
+def test_a_baseline_whose_model_breaks_its_evaluation_is_none(
+    windthrow: Windthrow, to_misbehaving: Misbehaving, reason: str, code: int
+) -> None:
+    error = {"code": reason, "message": "so it is"}
+    to_misbehaving.will(
+        answer(200, {**checked(baseline={"branch": "main"}), "compares": True}),
+        *PUSHED[:4],
+        answer(200, {"baseline": {"id": "b", "model": "old"}, "resolved_by": "branch"}),
+        answer(200, NOTHING),
+        answer(202, DONE),
+        answer(200, NOTHING),
+        answer(202, {**QUEUED, "id": "job-2"}),
+        events("id: 9\nevent: job.failed\ndata: {}\n\n"),
+        answer(200, {**JOB, "id": "job-2", "state": "failed", "error": error}),
+        answer(200, {**PASSED, "status": "no_baseline", "exit_code": 4}),
+    )
+    ended = windthrow("gate", "--repository", "host/a/b")
+    assert ended.returncode == code, ended.stderr
+    assert "the baseline could not be evaluated: job job-2 failed: so it is" in ended.stderr
+
+
 def test_a_file_that_is_wrong_is_marked_at_its_lines(
     windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
 ) -> None:
@@ -320,6 +406,11 @@ def test_github_is_told_which_rule_failed_and_where(
         ("--check", "--dry-run"),
         ("--job", "job-1"),
         ("--set-baseline",),
+        ("--out", "."),
+        ("--out", "linked"),
+        ("--junit", "model.safetensors"),
+        ("--sarif", "windthrow.yaml"),
+        ("--summary", "other.pt", "--checkpoint", "other.pt"),
         ("--junit", "nowhere/junit.xml"),
         ("--deadline", "-1"),
         ("--deadline", "nan"),
@@ -328,8 +419,33 @@ def test_github_is_told_which_rule_failed_and_where(
 )
 def test_usage_is_2(windthrow: Windthrow, to_misbehaving: Misbehaving, arguments: tuple[str, ...]) -> None:
     to_misbehaving.will(CHECKED)
+    Path("other.pt").write_bytes(b"weights")
+    Path("linked").symlink_to("elsewhere")
     ended = windthrow("gate", *arguments)
     assert ended.returncode == 2, ended.stderr
+    assert (Path("model.safetensors").read_bytes(), Path("other.pt").read_bytes()) == (b"weights",) * 2
+    assert Path("windthrow.yaml").read_text() == GATE_FILE
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_HEAD_REF", "CI_MERGE_REQUEST_IID"])
+def test_a_change_that_is_only_proposed_becomes_no_baseline(
+    windthrow: Windthrow, to_misbehaving: Misbehaving, variable: str
+) -> None:
+    commit = {"CI_COMMIT_SHA": "a" * 40, variable: "7"}
+    ended = windthrow("gate", "--set-baseline", "--repository", "host/a/b", **commit)
+    assert ended.returncode == 2
+    assert "pull request" in ended.stderr
+    assert not to_misbehaving.seen
+
+
+@pytest.mark.parametrize("redirection", ["> >(true)", ">&-"])
+@pytest.mark.usefixtures("windthrow")
+def test_nobody_listening_changes_no_exit_code(to_misbehaving: Misbehaving, redirection: str) -> None:
+    to_misbehaving.will(*until_verdict(), answer(200, FAILED))
+    script = f"{sys.executable} -m windthrow gate --json 2{redirection}"
+    ended = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, check=False, timeout=60)  # noqa: S607
+    assert ended.returncode == 1
+    assert json.loads(ended.stdout) == FAILED
 
 
 def test_without_a_key_it_is_2(windthrow: Windthrow) -> None:
@@ -354,9 +470,41 @@ def test_files_that_cannot_be_had_let_nothing_pass(
 ) -> None:
     to_misbehaving.will(*until_verdict(), answer(200, PASSED), hang_up())
     assert windthrow("gate", "--junit", "junit.xml").returncode == 3
+    assert not (here / "junit.xml").exists()
+
+
+def test_a_failed_verdict_whose_reports_cannot_be_had_is_not_lost(
+    windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
+) -> None:
     to_misbehaving.will(*until_verdict(), answer(200, FAILED), hang_up())
-    assert windthrow("gate", "--junit", "junit.xml").returncode == 1
-    assert "<error" in (here / "junit.xml").read_text()
+    ended = windthrow("gate", "--out", "out")
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines()[-1] == "failed: the model does not keep it"
+    assert "the verdict is failed, and its reports cannot be had" in ended.stderr
+    assert json.loads((here / "out" / "verdict.json").read_text()) == FAILED
+    assert sorted(path.name for path in (here / "out").iterdir()) == [".windthrow-gate", "verdict.json"]
+
+
+@pytest.mark.usefixtures("windthrow")
+def test_stopped_after_the_verdict_its_files_stay(to_misbehaving: Misbehaving, here: Path) -> None:
+    arrived, stopped = threading.Event(), threading.Event()
+
+    def late(_: BaseHTTPRequestHandler) -> None:
+        arrived.set()
+        stopped.wait(60)
+
+    to_misbehaving.will(*until_verdict(), answer(200, FAILED), late)
+    command = [sys.executable, "-m", "windthrow", "gate", "--out", "out"]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ
+    ) as process:
+        assert arrived.wait(60)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        stopped.set()
+        assert process.returncode == 143
+    assert json.loads((here / "out" / "verdict.json").read_text()) == FAILED
+    assert not (here / "out" / "junit.xml").exists()
 
 
 def test_a_verdict_that_cannot_be_shown_passes_no_more_for_a_warning(
@@ -366,6 +514,24 @@ def test_a_verdict_that_cannot_be_shown_passes_no_more_for_a_warning(
     odd = {**FAILED, "outcomes": [{**FAILED["outcomes"][0], "limit": "none"}]}
     to_misbehaving.will(*until_verdict(on_service_error="warn"), answer(200, odd))
     assert windthrow("gate").returncode == 1
+
+
+def test_many_jobs_are_cancelled_within_seconds(
+    to_misbehaving: Misbehaving, capsys: pytest.CaptureFixture[str]
+) -> None:
+    released = threading.Event()
+
+    def never(_: BaseHTTPRequestHandler) -> None:
+        released.wait(60)
+
+    to_misbehaving.will(*[never] * 4)
+    began = time.monotonic()
+    cancel(["job-1", "job-2", "job-3", "job-4"])
+    assert time.monotonic() - began < 8
+    released.set()
+    assert len(to_misbehaving.seen) == 4
+    said = capsys.readouterr().err
+    assert all(f"windthrow cancel job-{number}" in said for number in (1, 2, 3, 4))
 
 
 def stopped_while_waiting(

@@ -71,6 +71,7 @@ def test_a_model_passes_leaves_reports_and_becomes_the_baseline(windthrow: Windt
     assert json.loads((here / "gate" / "verdict.json").read_text()) == verdict
     written = {path.name for path in (here / "gate").iterdir()}
     assert written == {
+        ".windthrow-gate",
         "verdict.json",
         "summary.md",
         "junit.xml",

@@ -11,6 +11,7 @@ from windthrow import FieldProblem
 from windthrow._gate_text import deadline_minutes, only_warns
 from windthrow.cli import unjudged
 from windthrow.cli.endings import Ending
+from windthrow.cli.output import clean
 from windthrow.cli.outputs import Outputs
 from windthrow.cli.surroundings import annotation, is_link, run_address
 
@@ -128,8 +129,23 @@ def test_a_mark_is_one_line_that_begins_as_it_should(message: str, file: str, ti
 def test_stale_files_go_and_others_stay(tmp_path: Path) -> None:
     (tmp_path / "badge.svg").write_text("passing")
     (tmp_path / "mine.txt").write_text("mine")
-    Outputs(tmp_path, tmp_path / "summary-of-all.md", None, None).prepare()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "summary-of-all.md"]
+    (tmp_path / ".windthrow-gate").touch()
+    Outputs(tmp_path, tmp_path / "summary-of-all.md", None, None).prepare(tmp_path / "windthrow.yaml")
+    names = [".windthrow-gate", "mine.txt", "summary-of-all.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a ##[error] b", "a ## [error] b"),
+        ("  ::stop-commands::x", "|   ::stop-commands::x"),
+        ("\x1b::x", "\N{REPLACEMENT CHARACTER}::x"),
+        ("a ::error::", "a ::error::"),
+    ],
+)
+def test_what_others_wrote_is_no_command(text: str, shown: str) -> None:
+    assert clean(text) == shown
 
 
 @pytest.mark.parametrize(

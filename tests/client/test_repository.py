@@ -146,3 +146,11 @@ def test_without_git_or_a_repository_there_is_nothing(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert Repository(checkout, {}).facts() == nothing
     assert Repository(checkout, {}).merge_base("main") is None
+
+
+@pytest.mark.parametrize(
+    "remote",
+    ["https://host/a@b/c", "https://host/a%40b/c", "/srv/a@b.git", "https://host/a%1B/c", "git@host:a/\x07c"],
+)
+def test_a_name_that_nothing_should_be_called_is_none(remote: str) -> None:
+    assert repository_name(remote) is None

@@ -2,9 +2,13 @@
 
 import asyncio
 import socket
+import time
+from typing import cast
 
 import pytest
 from windthrow import AsyncClient, AuthError, Client, JobFailed, RequestError, ServiceError, Unavailable
+from windthrow._calls import Calls, Patience
+from windthrow._transports import Transport, complete
 
 from tests.client.misbehaving import (
     DONE,
@@ -180,3 +184,30 @@ def test_numbers_that_json_has_not_are_refused_before_they_are_sent(
     with pytest.raises(RequestError, match="not JSON"):
         impatient.submit({"eps": float("nan")})
     assert not server.seen
+
+
+class Pauses:
+    """A transport that only notes how long it would have waited."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+def test_no_pause_is_longer_than_anybody_waits() -> None:
+    pauses, asked = Pauses(), Unavailable("away", retry_after=3600)
+    calls = Calls(cast(Transport, pauses), Patience(1, 0.1))
+    complete(calls.pause(asked, 0.1))
+    complete(calls.until(time.monotonic() + 5).pause(asked, 0.1))
+    assert pauses.seconds == [120, pytest.approx(5, abs=1)]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_proxy_that_refuses_says_nothing_about_the_key(
+    server: Misbehaving, impatient: Client, status: int
+) -> None:
+    server.will(answer(status, b"<html>", kind="text/html"))
+    with pytest.raises(ServiceError, match="makes no sense"):
+        impatient.jobs()

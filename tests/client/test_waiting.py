@@ -99,6 +99,26 @@ def test_a_wait_has_its_deadline(server: Misbehaving, impatient: Client) -> None
     assert time.monotonic() - began < 3
 
 
+def test_long_polls_that_are_answered_at_once_are_no_flood(server: Misbehaving, impatient: Client) -> None:
+    server.will(answer(200, JOB, ETag='"1"'), *[answer(304), answer(200, JOB, ETag='"1"')] * 500)
+    with pytest.raises(WaitTimeout):
+        impatient.wait("job-1", timeout=2)
+    assert len(server.seen) <= 5
+
+
+def test_a_model_that_is_checking_though_its_job_is_over_is_asked_for_slowly(
+    server: Misbehaving, impatient: Client
+) -> None:
+    checking = answer(200, model("checking"))
+    server.will(checking, events(event(3, "job.succeeded")), answer(200, DONE), checking)
+    server.will(answer(200, model("ready")))
+    began = time.monotonic()
+    assert impatient.wait_for_model("model-1").state == "ready"
+    assert time.monotonic() - began >= 1
+    asked = "GET /v1/models/model-1"
+    assert server.lines == [asked, EVENTS, "GET /v1/jobs/job-1", asked, asked]
+
+
 def test_an_outage_is_waited_out_no_longer_than_asked(server: Misbehaving) -> None:
     server.will(answer(200, JOB, ETag='"1"'), *[answer(503, Retry_After="100")] * 1000)
     began = time.monotonic()

@@ -98,7 +98,9 @@ class Calls:
 
     async def pause(self, error: Unavailable, delay: float, *, deadline: float = math.inf) -> None:
         """Wait for so long, or for as long as the service asks to if that is longer; never beyond a deadline."""
-        seconds = max(0.0, min(max(delay, error.retry_after or 0.0), deadline - time.monotonic()))
+        asked = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER_SECONDS)
+        left = min(deadline, self.deadline) - time.monotonic()
+        seconds = max(0.0, min(max(delay, asked), left))
         self.patience.tell(error, seconds)
         await self.transport.sleep(seconds)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from windthrow.errors import RequestError
+from windthrow.errors import RequestError, ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    import os
+    from collections.abc import Callable, Iterator, Sequence
 
     SendProgress = Callable[[int, int], None]
 
@@ -70,3 +71,16 @@ def measure(path: Path) -> tuple[str, int]:
     if size == 0:
         raise RequestError(f"{path} is empty", code="file_empty")
     return digest.hexdigest(), size
+
+
+def below(file: str, roots: Sequence[str | os.PathLike[str]]) -> Path:
+    """A file below the first root that has it; below the first where none has.
+
+    Raises:
+        ServiceError: it is not below; whoever says so wants another file than the repository's.
+    """
+    kinds = PurePosixPath(file), PureWindowsPath(file)
+    if any(path.anchor or ".." in path.parts for path in kinds):
+        raise ServiceError(f"the service names a model file that is not in the repository: {file!r}")
+    paths = [Path(root) / file for root in roots] or [Path(file)]
+    return next((path for path in paths if path.exists()), paths[0])

@@ -44,6 +44,7 @@ class GateCalls:
         transferability: str | None = None,
         policy_file: str | None = None,
         report: str | None = None,
+        trial: bool = False,
     ) -> Json:
         """Whether an evaluated model keeps a policy; nothing is run for it.
 
@@ -55,8 +56,11 @@ class GateCalls:
             transferability: id of the model's transferability job, for rules on it.
             policy_file: the file's path from the repository's root.
             report: an address to point to.
+            trial: decide any evaluation by the gate file's policy, not only those that the file asks for.
         """
         said = _said(gate_file, policy, baseline, transferability, policy_file, report)
+        if trial:
+            said["trial"] = True
         return await self._calls.json(Request.sending(f"{job_path(job_id)}/verdict", said))
 
     async def verdict_file(

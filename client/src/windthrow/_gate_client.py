@@ -44,6 +44,7 @@ class GateClient:
         transferability: str | None = None,
         policy_file: str | None = None,
         report: str | None = None,
+        trial: bool = False,
     ) -> Json:
         """Whether an evaluated model keeps a policy; nothing is run for it.
 
@@ -55,6 +56,7 @@ class GateClient:
             transferability: id of the model's transferability job, for rules on it.
             policy_file: the file's path from the repository's root.
             report: an address to point to.
+            trial: decide any evaluation by the gate file's policy, not only those that the file asks for.
         """
         return complete(
             self._operations.verdict(
@@ -65,6 +67,7 @@ class GateClient:
                 transferability=transferability,
                 policy_file=policy_file,
                 report=report,
+                trial=trial,
             )
         )
 

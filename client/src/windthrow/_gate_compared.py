@@ -75,12 +75,20 @@ class Compared:
             self._tell(Step("note", message))
             return None
 
-    async def ended(self, against: Asked) -> Job:
-        """The baseline's evaluation; that it fails says nothing of the model that is gated."""
+    async def ended(self, against: Asked) -> Job | None:
+        """The baseline's evaluation; None where its model cannot be evaluated: then there is no baseline.
+
+        Raises:
+            JobFailed: it failed for another reason, or somebody cancelled it.
+        """
         try:
             return await self._jobs.ended(against)
         except JobFailed as failure:
-            raise ServiceError(f"the baseline could not be evaluated: {failure}") from failure
+            message = f"the baseline could not be evaluated: {failure}"
+            if not failure.of_the_model:
+                raise JobFailed(message, job=failure.job) from failure
+            self._tell(Step("note", f"{message}; so there is none to compare with"))
+            return None
 
     def reference(self, evaluation: Job | None) -> str | Json | None:
         """How a verdict is told what to compare with."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windthrow._calls import Calls, record
+from windthrow._files import below
 from windthrow._gate_calls import check_request
 from windthrow._gate_compared import Compared
 from windthrow._gate_jobs import Asked, Deadline, GateJobs
@@ -112,7 +113,7 @@ class _Gate:
 
     async def _model(self, plan: Plan) -> Model:
         said = plan.file["model"]
-        path = Path(self._wanted.checkpoint or _found(said["file"], self._wanted.roots))
+        path = Path(self._wanted.checkpoint or below(said["file"], self._wanted.roots))
         manifest = {key: value for key, value in (said.get("manifest") or {}).items() if value is not None}
         name = said.get("name") or path.name
         self._tell(Step("pushing", f"pushing {path} as {name}"))
@@ -163,7 +164,7 @@ class _Gate:
                 await self._compared.find(plan, await self._place(plan))
             else:
                 break
-        check_verdict(verdict, job.id)
+        check_verdict(verdict, job.id, model.id)
         self._tell(Step("verdict", f"{what}: {verdict['status']}", document=verdict))
         return Gated(verdict, plan, model, (job,), other, transferred, arguments)
 
@@ -176,9 +177,3 @@ class _Gate:
             "policy_file": self._wanted.policy_file,
             "report": self._wanted.report,
         }
-
-
-def _found(file: str, roots: Sequence[str | os.PathLike[str]]) -> Path:
-    """A file below the first root that has it; below the first where none has."""
-    paths = [Path(root) / file for root in roots] or [Path(file)]
-    return next((path for path in paths if path.exists()), paths[0])

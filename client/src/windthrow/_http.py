@@ -116,8 +116,8 @@ def _error(answer: Answer) -> WindthrowError:
     problem = _problem(answer)
     detail = str(problem["detail"]) if problem else _nonsense(answer)
     pause = _retry_after(answer)
-    if answer.status in (401, 403):
-        return AuthError(detail)
+    if answer.status in (401, 403):  # in other words than the service's it is a proxy that refuses
+        return AuthError(detail) if problem else ServiceError(detail)
     if answer.status in PASSING and not (answer.status == 429 and problem and pause is None):
         return Unavailable(detail, retry_after=pause)
     if problem is None or answer.status >= 500:

@@ -108,15 +108,16 @@ class Operations(GateCalls):
             WaitTimeout: no worker read it in time.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        over = None
         while (model := await self.model(model_id)).state == "checking":
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise WaitTimeout(f"no worker read model {model_id} in {timeout:g} s; is one running?")
-            if model.job is None:
-                await self._calls.transport.sleep(1.0)
+            if model.job in (None, over):  # its job is over, and is not yet noticed to be
+                await self._calls.transport.sleep(1.0 if left is None else min(1.0, left))
                 continue
             try:
-                await until_over(self._calls, model.job, timeout=left, on_event=None)
+                over = (await until_over(self._calls, model.job, timeout=left, on_event=None)).id
             except WaitTimeout:
                 continue
         if model.state == "rejected":

@@ -178,7 +178,7 @@ def _understood(url: str) -> Iterator[None]:
     except (httpx.InvalidURL, TypeError):
         whole = False
     if not whole:
-        raise RequestError(f"{url!r} is no URL; it begins with http:// or https://", code="invalid_url")
+        raise RequestError("this is no URL; it begins with http:// or https://", code="invalid_url")
     yield
 
 

@@ -31,6 +31,8 @@ SLACK_SECONDS = 15.0
 """Beyond the seconds that a long poll asks for."""
 GRACE_SECONDS = 2.0
 """A long poll asks for whole seconds, so the last one may be answered a little after the deadline."""
+EARLY_SECONDS = 0.5
+"""A long poll that is answered sooner, and without a change, was none."""
 BARREN_STREAMS = 2
 """Streams in a row that ended without an event: then it is polled."""
 
@@ -126,17 +128,25 @@ class _Wait:
             patience=seconds + SLACK_SECONDS,
             deadline=self._deadline + GRACE_SECONDS,
         )
+        began = time.monotonic()
         answer = await self._calls.answer(request)
+        early = time.monotonic() - began < EARLY_SECONDS
         if answer.status == NOT_MODIFIED and self._told is not None:
+            await self._breathe(early)
             return self._told
         job = record(Job.read, answer)
         self._etag = answer.headers.get("etag", "")
-        if not self._etag and not job.over:
-            await self._calls.transport.sleep(min(1.0, max(0.0, self._left)))
+        unchanged = self._told is not None and job.document == self._told.document
+        await self._breathe(not job.over and (not self._etag or (early and unchanged)))
         if not self._ended:
             self._tell(_change(self._told, job))
         self._told = job
         return job
+
+    async def _breathe(self, needed: bool) -> None:
+        """Leave the service alone for a moment where it does not make anybody wait."""
+        if needed:
+            await self._calls.transport.sleep(min(1.0, max(0.0, self._left)))
 
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from windthrow.errors import AuthError, RequestError
 
@@ -28,7 +29,7 @@ def credentials(url: str | None = None, key: str | None = None) -> Credentials:
     """What is said goes first, then the environment, then what is stored. A stored key goes to no other service.
 
     Raises:
-        RequestError: there is no URL.
+        RequestError: there is no URL, or what is said is none.
         AuthError: there is no key for it.
     """
     kept = stored()
@@ -44,8 +45,23 @@ def credentials(url: str | None = None, key: str | None = None) -> Credentials:
 
 
 def plain(url: str) -> str:
-    """A URL as it is stored and compared."""
-    return url.strip().rstrip("/")
+    """A URL as it is stored and compared.
+
+    Raises:
+        RequestError: it is none; it is not told what it is, which may be a key.
+    """
+    text = url.strip().rstrip("/")
+    try:
+        split = urlsplit(text)
+        whole = split.scheme in ("http", "https") and bool(split.hostname) and "@" not in split.netloc
+    except ValueError:
+        whole = False
+    if not whole:
+        raise RequestError(
+            "this is no URL of a service; it begins with http:// or https:// and names no user",
+            code="invalid_url",
+        )
+    return text
 
 
 def path() -> Path:

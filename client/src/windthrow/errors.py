@@ -80,6 +80,12 @@ class AuthError(WindthrowError):
     """There is no API key, it is not known to the service, or it may not do this."""
 
 
+OF_THE_MODEL = frozenset(
+    {"invalid_prediction", "nonfinite_predictions", "nonfinite_weights", "checkpoint_too_hungry"}
+)
+"""Codes of errors of an evaluation that only the model can have caused; whatever is not here is the service's."""
+
+
 class JobFailed(WindthrowError):
     """A job failed or was cancelled.
 
@@ -90,6 +96,12 @@ class JobFailed(WindthrowError):
     def __init__(self, message: str, *, job: Job | None = None) -> None:
         super().__init__(message)
         self.job = job
+
+    @property
+    def of_the_model(self) -> bool:
+        """Whether only the model can have caused it."""
+        failed = self.job is not None and self.job.state == "failed"
+        return failed and ((self.job and self.job.error) or {}).get("code") in OF_THE_MODEL
 
 
 class ModelRejected(WindthrowError):

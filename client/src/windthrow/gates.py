@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 EXIT_CODES = {"passed": 0, "failed": 1, "inconclusive": 4, "no_baseline": 4}
 """By a verdict's status."""
 
+STATUSES = frozenset({"pass", "fail", "warn", "inconclusive", "waived", "error", "no_baseline"})
+"""What an outcome may be."""
+UNMET = frozenset({"fail", "error", "inconclusive", "no_baseline"})
+"""What no outcome of the level `error` is where a verdict has passed."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -120,32 +125,54 @@ class Gated:
         return EXIT_CODES[self.verdict["status"]]
 
 
-def check_verdict(verdict: Json, job_id: str) -> Json:
+def check_verdict(verdict: Json, job_id: str, model_id: str) -> Json:
     """The verdict itself if it can be believed.
+
+    Args:
+        verdict: as the service gave it.
+        job_id: the evaluation that it was asked for on.
+        model_id: the evaluated model's.
 
     Raises:
         ServiceError: it contradicts itself, is on something else, or is none.
     """
-    status, code, outcomes = verdict.get("status"), verdict.get("exit_code"), verdict.get("outcomes")
+    status, code = verdict.get("status"), verdict.get("exit_code")
     if not isinstance(status, str) or status not in EXIT_CODES:
         raise ServiceError(f"the verdict makes no sense: its status is {status!r}")
     if isinstance(code, bool) or code != EXIT_CODES[status]:
         raise ServiceError(f"the verdict contradicts itself: {status}, with exit code {code!r}")
     if verdict.get("job") != job_id:
         raise ServiceError(f"the verdict is on job {verdict.get('job')!r}, and was asked for on {job_id}")
-    whole = isinstance(outcomes, list) and outcomes and all(isinstance(one, dict) for one in outcomes)
-    if not whole or not isinstance(verdict.get("message"), str):
+    if verdict.get("model") != model_id:
+        raise ServiceError(
+            f"the verdict is on model {verdict.get('model')!r}, and was asked for on {model_id}"
+        )
+    if not isinstance(verdict.get("message"), str) or "next" not in verdict:
         raise ServiceError("the verdict makes no sense: it does not say what it decided")
+    _check_outcomes(status, verdict.get("outcomes"))
     return verdict
+
+
+def _check_outcomes(status: str, outcomes: object) -> None:
+    if not isinstance(outcomes, list) or not outcomes or not all(isinstance(one, dict) for one in outcomes):
+        raise ServiceError("the verdict makes no sense: it does not say what it decided")
+    for one in outcomes:
+        found = one.get("status")
+        if not isinstance(found, str) or found not in STATUSES:
+            raise ServiceError(f"the verdict makes no sense: a rule's status is {found!r}")
+        if status == "passed" and one.get("level") == "error" and found in UNMET:
+            raise ServiceError(f"the verdict contradicts itself: passed, with a rule that is {found}")
 
 
 def following(verdict: Json, looks: tuple[Look, ...], now: Look) -> Look | None:
     """The look that a verdict asks for next.
 
     Raises:
-        ServiceError: it asks for one that there is not, or that was taken.
+        ServiceError: it is not on this look, or asks for one that there is not, or that was taken.
     """
-    asked = verdict.get("next")
+    on, asked = verdict.get("look"), verdict.get("next")
+    if not isinstance(on, dict) or (on.get("number"), on.get("of")) != (now.number, len(looks)):
+        raise ServiceError(f"the verdict is not on look {now.number} of {len(looks)}; run the gate again")
     if asked is None:
         return None
     number = asked.get("number") if isinstance(asked, dict) else None

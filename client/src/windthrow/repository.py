@@ -120,9 +120,14 @@ class Repository:
 def repository_name(remote: str) -> str | None:
     """A repository's name in one spelling, `host/owner/name`; of a local path, its last directory.
 
-    Without credentials, port, `.git` and a slash at its end; the host in small letters.
+    Without credentials, port, `.git` and a slash at its end; the host in small letters. None of what nothing should
+    be called: with an @, before which a password may stand, or with what cannot be printed.
     """
-    text = remote.strip()
+    name = _spelled(remote.strip())
+    return name if name and name.isprintable() and "@" not in name else None
+
+
+def _spelled(text: str) -> str | None:
     scp = None if "://" in text else SCP.fullmatch(text)
     if scp is not None:
         return _joined(scp["host"], scp["path"])

@@ -1,22 +1,27 @@
 """A verdict as JUnit XML, which most CIs show as a test report.
 
-A test case fails or errs if and only if its outcome counts against the model: the report is green when the gate has
-passed. What is unmet and does not count (a waiver, a rule of level `warn`) is skipped, with the reason: as passed, it
-would look kept.
+The report is green if and only if the gate has passed: a test case fails or errs exactly where its outcome counts
+against the model, and where none does and the gate goes on to another look, one called "look" errs. What is unmet and
+does not count (a waiver, a rule of level `warn`) is skipped, with the reason: as passed, it would look kept.
 """
 
 from xml.etree import ElementTree as ET
 
 from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.rendering.saying import baseline, counts, dataset, limit, looks, model, observed
+from core.gates.rendering.saying import baseline, counts, dataset, left_open, limit, looks, model, observed
 from core.gates.verdict import Outcome, Verdict
 from core.gates.wording import percent
 
 
 def junit(verdict: Verdict, context: Context | None = None) -> str:
-    """One suite with one test case an outcome, in the policy's order; valid by Jenkins' `junit-10.xsd`."""
+    """One suite with one test case an outcome, in the policy's order, and one for a look that settles nothing.
+
+    Valid by Jenkins' `junit-10.xsd`.
+    """
     cases = [_case(outcome) for outcome in verdict.outcomes]
+    if left_open(verdict):
+        cases.append(_look(verdict))
     suite = ET.Element(
         "testsuite",
         name="windthrow",
@@ -63,6 +68,12 @@ def _case(outcome: Outcome) -> ET.Element:
     else:
         kind, message = _kind(outcome), _message(outcome)
         ET.SubElement(case, kind, type=outcome.status, message=message).text = _details(outcome)
+    return case
+
+
+def _look(verdict: Verdict) -> ET.Element:
+    case = ET.Element("testcase", name="look", classname="windthrow.look", time="0")
+    ET.SubElement(case, "error", type=verdict.status, message=plain(verdict.message))
     return case
 
 

@@ -4,7 +4,17 @@ from collections.abc import Iterable, Iterator
 
 from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.verdict import LimitSaid, Number, Outcome, Overall, Status, Verdict
+from core.gates.verdict import (
+    EXIT_CODES,
+    LimitSaid,
+    LookSaid,
+    NextLook,
+    Number,
+    Outcome,
+    Overall,
+    Status,
+    Verdict,
+)
 from core.gates.wording import percent, shown
 from core.intervals import LEVEL
 
@@ -32,8 +42,13 @@ def worst_first(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def counts(outcome: Outcome) -> bool:
-    """Whether it keeps the gate from passing; a verdict has passed if none of its outcomes does."""
+    """Whether it keeps the gate from passing; a verdict has not passed if one of its outcomes does."""
     return outcome.level == "error" and outcome.status not in {"pass", "warn", "waived"}
+
+
+def left_open(verdict: Verdict) -> bool:
+    """Whether it has not passed though no outcome keeps it from that, as where the next look may say otherwise."""
+    return verdict.exit_code != EXIT_CODES["passed"] and not any(map(counts, verdict.outcomes))
 
 
 def held(outcome: Outcome) -> Number | None:
@@ -77,13 +92,11 @@ def looks(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Which look the verdict is on, and which to take next."""
     now, after = verdict.look, verdict.next
     if now is not None:
-        starts = "" if now.restarts is None else f", {now.restarts} random starts or more"
-        said = f"{now.number} of {now.of}, {now.samples} samples{_effort(now.effort)}{starts}"
+        said = f"{now.number} of {now.of}, {_size(now)}"
         yield "look", f"{said}, intervals at {percent(verdict.level)}"
     if after is not None:
         of = "" if now is None else f" of {now.of}"
-        said = f"{after.number}{of}, {after.samples} samples{_effort(after.effort)}"
-        yield "next look", f"{said}: {plain(after.why)}"
+        yield "next look", f"{after.number}{of}, {_size(after)}: {plain(after.why)}"
 
 
 def model(verdict: Verdict) -> str:
@@ -111,8 +124,10 @@ def _named(name: str | None, identity: str) -> str:
     return identity if name is None else f"{plain(name)} ({identity})"
 
 
-def _effort(times: int) -> str:
-    return "" if times == 1 else f", {times} times the steps"
+def _size(look: LookSaid | NextLook) -> str:
+    effort = "" if look.effort == 1 else f", {look.effort} times the steps"
+    starts = "" if look.restarts is None else f", {look.restarts} random starts or more"
+    return f"{look.samples} samples{effort}{starts}"
 
 
 def _number(number: Number | None, than: str, at: str = "") -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from core.comparison import Estimate
 from core.gates.limits import judge
 from core.intervals import Interval
+from core.specs.documents import MAX_SAMPLES
 from core.specs.policies import Limit
 
 NUMBERS = st.floats(-1e6, 1e6)
@@ -54,6 +55,14 @@ def test_an_estimate_on_the_limit_is_never_settled(value: float) -> None:
     assert (judged.finding, judged.samples_needed) == ("inconclusive", None)
 
 
+@pytest.mark.parametrize(
+    ("samples", "needed"), [(250_000, MAX_SAMPLES), (250_001, None), (MAX_SAMPLES, None), (10**9, None)]
+)
+def test_no_more_samples_are_asked_for_than_may_be_taken(samples: int, needed: int | None) -> None:
+    number = Estimate(59.0, Interval(56.0, 61.0))
+    assert judge(number, Limit("at_most", 60.0), strict=True, samples=samples).samples_needed == needed
+
+
 @given(estimates(), LIMITS)
 def test_strict_implies_lenient(number: Estimate, limit: Limit) -> None:
     strict = judge(number, limit, strict=True, samples=100)
@@ -79,7 +88,7 @@ def test_without_a_number_there_is_an_error(number: Estimate, limit: Limit, stri
     assert judge(Estimate(number.value), limit, strict=True, samples=9).finding == "error"
 
 
-@given(NUMBERS, st.floats(0.01, 1e3), st.floats(0.01, 0.99), st.sampled_from([-1, 1]), st.integers(2, 10_000))
+@given(NUMBERS, st.floats(0.01, 1e3), st.floats(0.01, 0.99), st.sampled_from([-1, 1]), st.integers(2, 90))
 def test_that_many_samples_settle_it(
     value: float, reach: float, share: float, side: int, samples: int
 ) -> None:

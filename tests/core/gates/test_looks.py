@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.gates import Measured, Verdict
+from core.gates import Measured, Outcome, Verdict
 from core.gates.case import Case
-from core.gates.looks import MAX_SIZES, Look, level_of, plan_looks, strengthened
+from core.gates.looks import MAX_SIZES, Look, level_of, next_look, plan_looks, strengthened
+from core.gates.verdict import LimitSaid
 from core.specs.attack import AttackSpec
 from core.specs.documents import Attacked
 from core.specs.gate_file import GateFile
@@ -57,12 +58,19 @@ def test_it_looks_at_fewer_samples_first(samples: int, expected: list[int]) -> N
 def test_it_goes_on_to_more_samples_then_more_steps_then_restarts() -> None:
     plan = looks(64, FGSM, PGD, escalate={"samples": 1024, "effort": 4})
     assert sizes(plan) == [(64, 1), (256, 1), (1024, 1), (1024, 4), (1024, 4)]
-    assert [attack.label for attack in plan[3].evaluation.attacks] == [
-        "fgsm/gb_mta/eps=1",
-        "pgd/gb_mta/eps=1/steps=80",
-    ]
-    assert plan[4].evaluation.attacks[1].label == "pgd/gb_mta/eps=1/steps=80/random_start=0/restarts=4"
+    stronger = ["pgd/gb_mta/eps=1/steps=80", "pgd/gb_mta/eps=1/steps=80/random_start=0/restarts=4"]
+    for look, more in ((plan[3], stronger[:1]), (plan[4], stronger)):
+        labels = [attack.label for attack in look.evaluation.attacks]
+        assert labels == ["fgsm/gb_mta/eps=1", "pgd/gb_mta/eps=1", *more]
     assert [look.restarts for look in plan] == [None, None, None, None, 4]
+
+
+def test_what_is_searched_for_is_not_looked_at_early() -> None:
+    assert sizes(looks(256, PGD, {"algorithm": "auto_mta", "eps": 1})) == [(256, 1)]
+
+
+def test_more_samples_than_few_are_enough_to_say_something() -> None:
+    assert sizes(looks(5, escalate={"samples": 1000})) == [(5, 1), (64, 1), (256, 1), (1000, 1)]
 
 
 def test_no_more_samples_are_planned_than_there_are() -> None:
@@ -107,7 +115,7 @@ class Gate:
         """The verdict on a look where the one attack has this ARP, 1 to either side."""
         found: Measured = evaluation(arp, attacks=[PGD], **changes)
         case = Case(measured=found, baseline=None, transfer=None, today=TODAY)
-        return case.decide_look(self.file.policy, self.looks[number - 1], self.looks)
+        return case.decide_look(self.file, self.looks[number - 1], self.looks)
 
 
 def following(verdict: Verdict) -> int | None:
@@ -179,6 +187,87 @@ def test_what_does_not_count_is_not_looked_at_again() -> None:
     assert (gate.at(1, 40.2).status, following(gate.at(1, 40.2))) == ("passed", None)
 
 
+def test_only_rules_that_stronger_attacks_can_break_are_looked_at_with_them() -> None:
+    clean = {"name": "clean", "on": "metric", "task": "left", "metric": "accuracy", "at_least": 40}
+    weak = {"flags": [flag("more_steps_help", "warning")]}
+    for rule, number in ((clean, None), ({**ARP, "at_most": None, "at_least": 4}, None), (ARP, 2)):
+        gate = Gate(rule, escalate={"effort": 4})
+        assert following(gate.at(1, 20.0, **weak)) == number
+    open_ = Gate(ARP, {**clean, "at_least": 69.8}, escalate={"effort": 4})
+    assert following(open_.at(1, 20.0, **weak)) == 2
+
+
+def test_an_interval_that_is_missing_may_come_with_more_samples() -> None:
+    none = {"attacked": {"intervals": {}, "read": lambda: None}}
+    gate = Gate(ARP, escalate={"samples": 1024})
+    assert following(gate.at(1, 20.0, **none)) == 2
+    last = gate.at(3, 20.0, **none)
+    assert (last.status, following(last)) == ("failed", None)
+
+
+STATUSES = ("pass", "fail", "error", "inconclusive", "no_baseline", "waived", "warn")
+
+
+@given(
+    plan=st.sampled_from(
+        [
+            looks(256),
+            looks(64, escalate={"effort": 4}),
+            looks(256, escalate={"samples": 1024}),
+            looks(256, escalate={"samples": 4096, "effort": 2}),
+        ]
+    ),
+    place=st.floats(0, 1, exclude_max=True),
+    states=st.lists(
+        st.tuples(
+            st.sampled_from(STATUSES),
+            st.sampled_from(("arp", "metric", "health", "transferability")),
+            st.booleans(),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    flags=st.sampled_from([(), ("more_steps_help",), ("full_range_survived",)]),
+)
+def test_looks_go_forward_and_never_take_back_a_failure(
+    plan: tuple[Look, ...],
+    place: float,
+    states: list[tuple[str, str, bool, bool]],
+    flags: tuple[str, ...],
+) -> None:
+    outcomes = [_made(*state) for state in states]
+    severity = "error" if flags == ("full_range_survived",) else "warning"
+    measured = evaluation(20.0, flags=[flag(code, severity) for code in flags])
+    look = plan[int(place * len(plan))]
+    said = Gate(ARP).at(1, 20.0).model_copy(update={"outcomes": outcomes})
+    found = next_look(said, measured, look, plan)
+    broken = any(
+        one.level == "error" and one.status == "fail" and one.limit is not None and one.limit.strict
+        for one in outcomes
+    )
+    if found is None:
+        return
+    assert found.number > look.number
+    assert not broken
+    assert any(one.level == "error" and one.status not in ("waived", "warn") for one in outcomes)
+
+
+def _made(status: str, on: str, strict: bool, counting: bool) -> Outcome:
+    limit = LimitSaid(bound="at_most", value=40, unit="%", relative=False, strict=strict)
+    return Outcome.model_validate(
+        {
+            "rule": "made",
+            "on": on,
+            "level": "warn" if status == "warn" or not counting else "error",
+            "status": status,
+            "finding": status if status in ("pass", "inconclusive", "error", "no_baseline") else "fail",
+            "message": "made up",
+            "limit": None if on == "health" else limit,
+        }
+    )
+
+
 def test_transferability_is_measured_once_whatever_comes_of_it() -> None:
     apart = {"name": "apart", "on": "transferability", "task": "left", "at_most": 0.5}
     for strict, value, status in (
@@ -191,7 +280,7 @@ def test_transferability_is_measured_once_whatever_comes_of_it() -> None:
         found = evaluation(20.0, attacks=[PGD])
         transfer = transferred(transfer={"left": value}, intervals={"left": [value - 0.1, value + 0.1]})
         case = Case(measured=found, baseline=None, transfer=transfer, today=TODAY)
-        verdict = case.decide_look(gate.file.policy, gate.looks[0], gate.looks)
+        verdict = case.decide_look(gate.file, gate.looks[0], gate.looks)
         assert (verdict.status, following(verdict)) == (status, None)
 
 

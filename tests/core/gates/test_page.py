@@ -82,7 +82,8 @@ def test_facts_and_notes_are_there() -> None:
     facts = dict(zip(names, values, strict=True))
     assert facts["dataset"] == "digits 1, split test, limit 100"
     assert facts["look"] == "2 of 3, 256 samples, intervals at 98.3 %"
-    assert facts["next look"] == "3 of 3, 1024 samples, 4 times the steps: rule 1 is open"
+    after = "3 of 3, 1024 samples, 4 times the steps, 4 random starts or more: rule 1 is open"
+    assert facts["next look"] == after
     assert facts["report"] == PLACED.report
     assert [said(each) for each in found.iter("li")] == ["note 0 of <x>"]
     assert [said(each) for each in found.iter("small")] == ["intervals at 98.3 %, the worst first"]

@@ -113,8 +113,9 @@ def one_of_each() -> Verdict:
 def looked(found: Verdict, *, why: str = "rule 1 is open") -> Verdict:
     """The verdict on the second of three looks, with the third to come."""
     now = LookSaid(number=2, of=3, samples=256, effort=1, restarts=None)
-    after = NextLook(number=3, samples=1024, effort=4, why=why)
-    return found.model_copy(update={"level": 1 - 0.05 / 3, "look": now, "next": after})
+    after = NextLook(number=3, samples=1024, effort=4, restarts=4, why=why)
+    open_ = {"status": "inconclusive", "exit_code": EXIT_CODES["inconclusive"]}
+    return found.model_copy(update={"level": 1 - 0.05 / 3, "look": now, "next": after, **open_})
 
 
 def rows(document: str) -> list[list[str]]:
@@ -145,6 +146,13 @@ def suite_of(document: str) -> ET.Element:
         assert suite.get(attribute) == str(len(list(suite.iter(kind))))
     assert suite.get("tests") == str(len(suite.findall("testcase")))
     return suite
+
+
+def green(found: Verdict) -> tuple[bool, bool]:
+    """Whether the test report is, and whether code scanning has no error."""
+    suite = suite_of(junit(found))
+    levels = [result["level"] for result in run_of(sarif(found))["results"]]
+    return (suite.get("failures"), suite.get("errors")) == ("0", "0"), "error" not in levels
 
 
 def strings(value: object) -> list[str]:
@@ -181,10 +189,53 @@ def test_a_gate_that_decides_passes_only_without_what_counts() -> None:
     for rule in rules:
         found = decided(rule, evaluation(20.0))
         assert (found.status != "passed") == any(map(counts, found.outcomes))
-        suite = suite_of(junit(found))
-        assert (found.exit_code != 0) == (suite.get("failures") != "0" or suite.get("errors") != "0")
-        levels = [result["level"] for result in run_of(sarif(found))["results"]]
-        assert (found.exit_code != 0) == ("error" in levels)
+        assert green(found) == (found.exit_code == 0,) * 2
+
+
+@pytest.mark.parametrize("next_", [False, True], ids=["settled", "with a next look"])
+@pytest.mark.parametrize("outcomes", [[], *([status] for status in STATUSES), list(STATUSES)])
+@pytest.mark.parametrize("status", get_args(Overall))
+def test_reports_are_green_if_and_only_if_the_gate_has_passed(
+    status: Overall, outcomes: list[Status], next_: bool
+) -> None:
+    made = [outcome(each) for each in outcomes]
+    if any(map(counts, made)) and status == "passed":
+        status = "failed"
+    found = looked(verdict(*made, status=status)) if next_ else verdict(*made, status=status)
+    passed = found.exit_code == 0
+    assert green(found) == (passed, passed)
+    assert markdown(found).startswith("## Gate passed") == passed
+    assert ('<header class="passed">' in rendered(found, "html")) == passed
+    assert (shields(found)["color"] == "brightgreen") == passed
+
+
+def test_a_look_that_settles_nothing_is_said_where_no_outcome_does() -> None:
+    found = looked(verdict(outcome("pass", name="look"), outcome("warn"), status="passed"))
+    (error,) = suite_of(junit(found)).iter("error")
+    assert (error.get("type"), error.get("message")) == ("inconclusive", "what came of the gate")
+    cases = [(case.get("classname"), case.get("name")) for case in suite_of(junit(found)).iter("testcase")]
+    assert cases[-1] == ("windthrow.look", "look")
+    run = run_of(sarif(found, PLACED))
+    warned, look = run["results"]
+    assert (look["ruleId"], look["level"], look["message"]["text"]) == (
+        "look",
+        "error",
+        "what came of the gate",
+    )
+    rules = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == ["look", "rule warn", "look"]
+    assert look["ruleIndex"] == 2
+    assert look["locations"][0]["physicalLocation"]["region"] == {"startLine": 1}
+    assert look["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "gates/my%20policy.json"
+    assert look["hostedViewerUri"] == warned["hostedViewerUri"] == PLACED.report
+    assert "locations" not in run_of(sarif(found))["results"][1]
+
+
+def test_a_look_is_no_error_of_its_own_where_an_outcome_counts() -> None:
+    found = looked(verdict(outcome("inconclusive")))
+    assert [error.get("type") for error in suite_of(junit(found)).iter("error")] == ["inconclusive"]
+    assert suite_of(junit(found)).get("tests") == "1"
+    assert len(run_of(sarif(found))["results"]) == 1
 
 
 def test_markdown_says_the_verdict_first_and_then_the_worst() -> None:
@@ -363,7 +414,7 @@ def test_text_is_aligned_a_line_an_outcome_and_the_verdict_last() -> None:
 def test_the_look_and_the_next_one_are_said(output: Format) -> None:
     now, after = (
         "2 of 3, 256 samples, intervals at 98.3 %",
-        "3 of 3, 1024 samples, 4 times the steps: rule 1 is open",
+        "3 of 3, 1024 samples, 4 times the steps, 4 random starts or more: rule 1 is open",
     )
     document = rendered(looked(one_of_each()), output).replace("\u00a0", " ")
     assert now in document
@@ -387,7 +438,8 @@ def test_reports_say_at_which_level_intervals_are() -> None:
     assert run_of(sarif(found))["properties"]["look"].startswith("2 of 3")
     properties = {each.get("name"): each.get("value") for each in suite_of(junit(found)).iter("property")}
     assert properties["intervals"] == "98.3 %"
-    assert properties["next_look"] == "3 of 3, 1024 samples, 4 times the steps: rule 1 is open"
+    after = "3 of 3, 1024 samples, 4 times the steps, 4 random starts or more: rule 1 is open"
+    assert properties["next_look"] == after
 
 
 def test_transferability_is_said_with_its_own_level_and_job() -> None:

@@ -42,6 +42,7 @@ def made() -> Mapping[str, Verdict]:
         "empty": verdict(),
         "one of each": one_of_each(),
         "on a look": looked(one_of_each()),
+        "open after a look": looked(verdict(outcome("pass"), status="passed")),
         "transferability": decided(rule, evaluation(20.0), transfer=transferred(), level=0.99),
         "nothing there": decided(rule, evaluation(20.0)),
         "unreliable": decided({"on": "health"}, evaluation(20.0, flags=[flag("masked")])),

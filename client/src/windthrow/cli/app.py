@@ -6,6 +6,7 @@ Exit codes: 0 well, 1 the model or job failed, 2 wrongly asked, 3 service or tim
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,6 +63,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; an error is a sentence on standard error, and an exit code."""
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -77,6 +79,14 @@ def main() -> None:
             f"windthrow: something unexpected: {type(error).__name__}: {error}; WINDTHROW_DEBUG=1 shows where"
         )
         sys.exit(SERVICE_FAILED)
+
+
+def _open_closed() -> None:
+    """Have streams that the caller closed go nowhere."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 - until the end
+            setattr(sys, name, nowhere)
 
 
 def exit_code(error: WindthrowError) -> int:

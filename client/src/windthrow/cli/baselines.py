@@ -129,17 +129,30 @@ def _named(repository: Optional[str], facts: "Facts") -> str:
 
 
 def _newest(client: "Client", file: Path) -> str:
-    """The newest evaluation of the gate file's model that a gate took.
+    """The newest evaluation that a gate took of the very file that the gate file names.
 
     Raises:
         typer.BadParameter: there is none.
     """
+    from windthrow._files import below, measure
+    from windthrow.cli.gate_places import Places, Said
+
     if not file.is_file():
         raise typer.BadParameter(f"which evaluation? name a job; there is no {file} that says of which model")
     said = client.check_gate_file(file.read_text("utf-8"))["file"]["model"]
-    name = said.get("name") or Path(said["file"]).name
-    for model in client.models(name=name, limit=5):
-        for job in client.jobs(kind="evaluation", state="succeeded", model=model.id, limit=50):
-            if (job.client_ref or "").startswith("gate "):
-                return job.id
-    raise typer.BadParameter(f"no gate has evaluated a model called {name} yet; name a job")
+    checkpoint = below(said["file"], Places(file, Said(None, None, None, None)).roots)
+    sha256, _ = measure(checkpoint)
+    jobs = [
+        job
+        for model in client.models(name=said.get("name") or checkpoint.name, limit=200)
+        if model.sha256 == sha256
+        for job in client.jobs(kind="evaluation", state="succeeded", model=model.id, limit=50)
+        if (job.client_ref or "").startswith("gate ")
+    ]
+    if not jobs:
+        raise typer.BadParameter(
+            f"no gate has evaluated {checkpoint} as it is; windthrow gate does, or name a job"
+        )
+    newest = max(jobs, key=lambda job: job.created_at)
+    say(f"taking evaluation {newest.id} of {newest.created_at[:19]}, the newest of {checkpoint} as it is")
+    return newest.id

@@ -14,11 +14,6 @@ from windthrow.errors import (
     WaitTimeout,
 )
 
-OF_THE_MODEL = frozenset(
-    {"invalid_prediction", "nonfinite_predictions", "nonfinite_weights", "checkpoint_too_hungry"}
-)
-"""Codes of errors of an evaluation that only the model can have caused; whatever is not here is the service's."""
-
 OF_THE_SERVICE = frozenset(
     {
         "blob_not_found",
@@ -44,7 +39,8 @@ OF_THE_SERVICE = frozenset(
 )
 """Codes of reasons why a model could not be checked that say nothing about the model."""
 
-PASSING_STATUSES = frozenset({404, 405, 409, 410, 415, 429})
+TOO_MANY = 429
+PASSING_STATUSES = frozenset({404, 405, 409, 410, 415, TOO_MANY})
 """Of refusals that the caller of a gate did not cause: another version of the service, a quota, a race."""
 
 
@@ -56,6 +52,7 @@ class Ending:
         who: `MODEL`, `FILE`, `SERVICE`, `KEY` or `CALL`: who is at fault.
         advice: what to do next.
         places: in the gate file.
+        outage: whether the service was away, broken or too slow, which `on_service_error: warn` lets pass.
     """
 
     code: int
@@ -63,6 +60,7 @@ class Ending:
     message: str
     advice: str
     places: tuple[FieldProblem, ...] = field(default=())
+    outage: bool = False
 
     @property
     def title(self) -> str:
@@ -104,7 +102,8 @@ def _broken(error: Exception) -> Ending:
     else:
         message = f"something unexpected: {type(error).__name__}: {error}"
         advice = "nothing is known about the model; WINDTHROW_DEBUG=1 shows where it happened"
-    return Ending(SERVICE_FAILED, "SERVICE", message, advice)
+    outage = isinstance(error, ServiceError)
+    return Ending(SERVICE_FAILED, "SERVICE", message, advice, outage=outage)
 
 
 def _rejected(error: ModelRejected) -> Ending:
@@ -117,8 +116,7 @@ def _rejected(error: ModelRejected) -> Ending:
 
 def _failed(error: JobFailed) -> Ending:
     job = error.job
-    code = (job.error or {}).get("code") if job is not None else None
-    if job is not None and job.state == "failed" and code in OF_THE_MODEL:
+    if error.of_the_model:
         return Ending(MODEL_FAILED, "MODEL", str(error), "repair the checkpoint")
     if job is not None and job.state == "cancelled":
         return Ending(SERVICE_FAILED, "SERVICE", f"{error} by somebody else", "run again to submit it anew")
@@ -135,10 +133,11 @@ def _refused(error: RequestError) -> Ending:
         return Ending(WRONGLY_ASKED, "FILE", said, advice, error.errors)
     if error.code in ("model_not_found", "invalid_baseline"):
         return Ending(WRONGLY_ASKED, "FILE", said, "name another baseline")
+    if error.status in PASSING_STATUSES or error.code == "upload_not_found":
+        advice, outage = "is it of another version? run again later", error.status == TOO_MANY
+        return Ending(SERVICE_FAILED, "SERVICE", said, advice, outage=outage)
     if pointers == {"#/upload"} and error.status == 422:
         return Ending(MODEL_FAILED, "MODEL", said, "give a checkpoint that can be read")
-    if error.status in PASSING_STATUSES:
-        return Ending(SERVICE_FAILED, "SERVICE", said, "is it of another version? run again later")
     advice = _advice(error)
     return Ending(WRONGLY_ASKED, "CALL" if error.status is None else "FILE", said, advice, error.errors)
 

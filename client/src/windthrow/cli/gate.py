@@ -63,7 +63,7 @@ def gate(
     from windthrow.cli.gate_places import Places, Said
     from windthrow.cli.gate_run import GateRun
     from windthrow.cli.outputs import Outputs
-    from windthrow.cli.surroundings import is_link, run_address, summary_file
+    from windthrow.cli.surroundings import in_pull_request, is_link, run_address, summary_file
 
     if check and dry_run:
         raise typer.BadParameter("--check and --dry-run exclude each other")
@@ -78,11 +78,13 @@ def gate(
         raise typer.Exit(gate_trial.check(file, places, as_json=as_json))
     if dry_run:
         raise typer.Exit(gate_trial.try_out(file, places, jobs=job or [], last=last, as_json=as_json))
+    if set_baseline and in_pull_request():
+        raise typer.BadParameter("--set-baseline is for what is merged; this is a pull request")
     if set_baseline and not (places.repository and places.here()):
         raise typer.BadParameter("--set-baseline needs a repository and a commit; --repository names one")
     said_retries()
     outputs = Outputs(out, summary or summary_file(), junit, sarif)
-    outputs.prepare()
+    outputs.prepare(file, checkpoint)
     options = Options(
         file=file,
         checkpoint=checkpoint,

@@ -1,28 +1,25 @@
 """One gate from the command line: what is told on the way, how it ends, and that it leaves nothing running."""
 
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Optional
 
 from windthrow._gate_text import only_warns
 from windthrow.cli import verdicts
+from windthrow.cli.cancelling import cancel
 from windthrow.cli.endings import Ending
 from windthrow.cli.gate_options import Options, read_gate_file
 from windthrow.cli.gate_trouble import conclude, write
-from windthrow.cli.output import print_json, say
+from windthrow.cli.output import print_json, say, say_as_it_is, unheard
 from windthrow.cli.session import said_retries
 from windthrow.cli.signals import Signals, Stopped
 from windthrow.cli.surroundings import in_github, outcome_annotations
 from windthrow.cli.underway import Show, underway
-from windthrow.errors import WindthrowError
 from windthrow.gates import Gated, Step
 from windthrow.records import Json
 
 if TYPE_CHECKING:
     from windthrow import Client
-
-CANCEL_SECONDS = 5.0
 
 
 class GateRun:
@@ -58,14 +55,14 @@ class GateRun:
         self._text = read_gate_file(self._options.file)
         with windthrow.Client(retries=said_retries(), on_retry=say) as client:
             try:
-                gated = self._gate(client)
+                self._gated = gated = self._gate(client)
             finally:
                 self._signals.release()
             self._mine.clear()
-            self._gated = gated
+            self._show(client, gated)
+            self._options.outputs.decided(gated)
             self._options.outputs.judged(client, gated)
             self._written = True
-            self._show(client, gated)
             if self._options.set_baseline and gated.exit_code == 0:
                 self._set_baseline(client, gated)
             return gated.exit_code
@@ -108,7 +105,7 @@ class GateRun:
         try:
             if in_github():
                 for mark in outcome_annotations(verdict, self._checked, options.places.policy_file):
-                    print(mark, file=sys.stderr if options.as_json else sys.stdout)
+                    (say_as_it_is if options.as_json else print)(mark)
             if options.as_json:
                 print_json(verdict)
             else:
@@ -116,7 +113,7 @@ class GateRun:
                 verdicts.show(verdict, links={"results": results, "report": options.report})
             sys.stdout.flush()
         except BrokenPipeError:  # nobody reads any more, which changes nothing about the verdict
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            unheard(1)
 
     def _set_baseline(self, client: "Client", gated: Gated) -> None:
         repository = self._options.places.repository
@@ -131,27 +128,15 @@ class GateRun:
 
     def _stopped(self, stop: Stopped) -> int:
         say(f"windthrow: {stop}: stopping")
-        for job in self._mine:
-            if self._options.keep_running:
+        if self._options.keep_running:
+            for job in self._mine:
                 say(f"job {job} goes on: windthrow watch {job}, or windthrow cancel {job}")
-            else:
-                _cancel(job)
-        if not self._written:
+        else:
+            cancel(self._mine)
+        if self._gated is None:
             write(Ending(stop.exit_code, "CALL", f"it was stopped by {stop}", "run again"), self._options)
         return stop.exit_code
 
 
 def _nothing(what: str, done: Optional[float]) -> None:
     del what, done
-
-
-def _cancel(job: str) -> None:
-    import windthrow
-
-    try:
-        with windthrow.Client(timeout=CANCEL_SECONDS, retries=1) as client:
-            found = client.cancel(job)
-    except WindthrowError as error:
-        say(f"job {job} could not be cancelled and goes on: {error}; windthrow cancel {job}")
-        return
-    say(f"job {job} is over already: {found.state}" if found.over else f"job {job} is being cancelled")

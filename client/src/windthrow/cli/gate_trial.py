@@ -85,7 +85,8 @@ def _past(client: "Client", plan: Plan, last: int) -> list[Job]:
 
 def _held(client: "Client", job: Job, text: str, place: Union[Json, None]) -> Union[Json, WindthrowError]:
     try:
-        return check_verdict(client.verdict(job.id, gate_file=text, baseline=place), job.id)
+        verdict = client.verdict(job.id, gate_file=text, baseline=place, trial=True)
+        return check_verdict(verdict, job.id, job.models[0])
     except (RequestError, JobFailed) as error:
         return error
 

@@ -1,15 +1,13 @@
 """Telling of a gate that got no verdict: to people, to GitHub, and in the files that others read."""
 
 import os
-import sys
 import traceback
 from dataclasses import replace
 from typing import Optional
 
 from windthrow.cli.endings import Ending, ending
 from windthrow.cli.gate_options import Options
-from windthrow.cli.output import say
-from windthrow.cli.session import SERVICE_FAILED
+from windthrow.cli.output import say, say_as_it_is
 from windthrow.cli.surroundings import Mark, annotation, in_github
 
 NOT_GATED = "WARNING: this model was NOT gated; `on_service_error: warn` lets that pass"
@@ -34,9 +32,9 @@ def conclude(
     if status is not None:
         end = replace(end, advice="the verdict stands; run again for the rest")
         what = f"the verdict is {status}" + ("" if written else ", and its reports cannot be had")
-    warned = end.code == SERVICE_FAILED and warns
+    warned = end.outage and warns
     tell(end, options.places.policy_file, what=what, warned=warned, as_json=options.as_json)
-    if not written:
+    if status is None:
         write(end, options, warned=warned)
     if warned:
         say(f"windthrow: {NOT_GATED if status is None else NOT_DONE}")
@@ -64,4 +62,7 @@ def tell(end: Ending, file: str, *, what: str = "", warned: bool = False, as_jso
     for message, line in marked:
         kind: Mark = "warning" if warned else "error"
         mark = annotation(kind, message, file=file, line=line, title=named)
-        print(mark, file=sys.stderr if as_json else sys.stdout, flush=True)
+        if as_json:
+            say_as_it_is(mark)
+        else:
+            print(mark, flush=True)

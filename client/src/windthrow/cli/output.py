@@ -1,10 +1,11 @@
 """Documents and tables go to standard output, everything else to standard error; plainly where that is no terminal."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 if TYPE_CHECKING:
@@ -18,13 +19,32 @@ LINE_SECONDS = 5.0
 
 
 def clean(text: object) -> str:
-    """Text without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
+    """Text without what a terminal or GitHub Actions would obey."""
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
+    shown = shown.replace("##[", "## [")
+    return f"| {shown}" if shown.lstrip().startswith("::") else shown
 
 
 def say(text: str) -> None:
-    """A line on standard error."""
-    print("\n".join(clean(line) for line in text.splitlines()), file=sys.stderr, flush=True)
+    """A line on standard error, if anybody reads that."""
+    say_as_it_is("\n".join(clean(line) for line in text.splitlines()))
+
+
+def say_as_it_is(text: str) -> None:
+    """A line on standard error that something may obey; nothing happens where nobody reads any more."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        unheard(2)
+
+
+def unheard(number: int) -> None:
+    """Let standard output, 1, or error, 2, go nowhere from now on; else Python's exit would complain about it."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 def print_json(document: Any) -> None:

@@ -27,6 +27,10 @@ FORMS = {
 """By the name of its file, what the service is asked for."""
 
 
+MARKER = ".windthrow-gate"
+"""In a directory of reports: what is called like a report there is one."""
+
+
 @dataclass(frozen=True)
 class Outputs:
     """Where the files of a gate go.
@@ -41,15 +45,18 @@ class Outputs:
     junit: Optional[Path]
     sarif: Optional[Path]
 
-    def prepare(self) -> None:
+    def prepare(self, gate_file: Path, checkpoint: Optional[Path] = None) -> None:
         """Take away what an earlier run left, and see that there is room for this one's.
 
         Raises:
-            typer.BadParameter: something cannot be written there.
+            typer.BadParameter: something cannot be written there, or is somebody's.
         """
         try:
+            for path in (self.summary, self.junit, self.sarif):
+                if path is not None and path.exists() and _is_read(path, gate_file, checkpoint):
+                    raise typer.BadParameter(f"{path} is what is gated; name another file for a report")
             if self.out is not None:
-                self.out.mkdir(parents=True, exist_ok=True)
+                _claim(self.out)
             self.remove()
             if self.summary is not None:
                 self.summary.open("ab").close()
@@ -59,6 +66,12 @@ class Outputs:
         except OSError as error:
             raise typer.BadParameter(f"{error.filename} cannot be written: {error.strerror}") from error
 
+    def decided(self, gated: "Gated") -> None:
+        """Write the verdict itself, which nothing has to be had for."""
+        if self.out is not None:
+            text = json.dumps(gated.verdict, indent=2) + "\n"
+            (self.out / JSON).write_text(text, encoding="utf-8")
+
     def judged(self, client: "Client", gated: "Gated") -> None:
         """Write what the service makes of a verdict; all of it is had before any of it is written."""
         targets = list(self._targets())
@@ -66,9 +79,6 @@ class Outputs:
             form: client.verdict_file(gated.job.id, form, **gated.asked)
             for form in dict.fromkeys(self._forms())
         }
-        if self.out is not None:
-            text = json.dumps(gated.verdict, indent=2) + "\n"
-            (self.out / JSON).write_text(text, encoding="utf-8")
         for path, form in targets:
             path.write_bytes(made[form])
         if self.summary is not None:
@@ -116,3 +126,23 @@ class Outputs:
         assert self.summary is not None
         with self.summary.open("ab") as file:
             file.write(text if text.endswith(b"\n") else text + b"\n")
+
+
+def _claim(out: Path) -> None:
+    """Take a directory for reports.
+
+    Raises:
+        typer.BadParameter: it has files that may be no reports, or is elsewhere.
+    """
+    if out.is_symlink():
+        raise typer.BadParameter(f"{out} is a link; --out names a directory itself")
+    out.mkdir(parents=True, exist_ok=True)
+    marker = out / MARKER
+    if not marker.is_file() and any(out.iterdir()):
+        raise typer.BadParameter(f"{out} is a directory of other things; --out names a new or empty one")
+    marker.touch()
+
+
+def _is_read(path: Path, gate_file: Path, checkpoint: Optional[Path]) -> bool:
+    """Whether a file is the gate file, or the checkpoint that was named."""
+    return any(one is not None and one.exists() and path.samefile(one) for one in (gate_file, checkpoint))

@@ -20,6 +20,11 @@ def in_github() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
+def in_pull_request() -> bool:
+    """Whether this is about a change that is only proposed, in GitHub or GitLab."""
+    return any(os.environ.get(name) for name in ("GITHUB_HEAD_REF", "CI_MERGE_REQUEST_IID"))
+
+
 def summary_file() -> Optional[Path]:
     """Where GitHub wants a step's summary."""
     said = os.environ.get("GITHUB_STEP_SUMMARY")
