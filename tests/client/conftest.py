@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from windthrow import Client
 
+from tests.client.gating import GATE_FILE
 from tests.client.misbehaving import KEY, Misbehaving, misbehaving_server
 from tests.client.processes import ROOT, Windthrow
 from worker.supervisor import Stack
@@ -86,3 +87,16 @@ def to_misbehaving(monkeypatch: pytest.MonkeyPatch, server: Misbehaving) -> Misb
     monkeypatch.setenv("WINDTHROW_URL", server.url)
     monkeypatch.setenv("WINDTHROW_KEY", KEY)
     return server
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a gate file and something to gate, in no repository."""
+    place = tmp_path / "here"
+    place.mkdir()
+    (place / "windthrow.yaml").write_text(GATE_FILE)
+    (place / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setenv("WINDTHROW_RETRIES", "0")
+    return place

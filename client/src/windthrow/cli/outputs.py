@@ -27,6 +27,9 @@ FORMS = {
 """By the name of its file, what the service is asked for."""
 
 
+LOOKED_AT = 500
+"""Bytes of a file by which a report is known."""
+
 MARKER = ".windthrow-gate"
 """In a directory of reports: what is called like a report there is one."""
 
@@ -52,9 +55,9 @@ class Outputs:
             typer.BadParameter: something cannot be written there, or is somebody's.
         """
         try:
-            for path in (self.summary, self.junit, self.sarif):
-                if path is not None and path.exists() and _is_read(path, gate_file, checkpoint):
-                    raise typer.BadParameter(f"{path} is what is gated; name another file for a report")
+            for path, mark in ((self.summary, b""), (self.junit, b"<?xml"), (self.sarif, b"sarif")):
+                if path is not None and path.is_file():
+                    _check_ours(path, mark, (gate_file, checkpoint))
             if self.out is not None:
                 _claim(self.out)
             self.remove()
@@ -143,6 +146,11 @@ def _claim(out: Path) -> None:
     marker.touch()
 
 
-def _is_read(path: Path, gate_file: Path, checkpoint: Optional[Path]) -> bool:
-    """Whether a file is the gate file, or the checkpoint that was named."""
-    return any(one is not None and one.exists() and path.samefile(one) for one in (gate_file, checkpoint))
+def _check_ours(path: Path, mark: bytes, read: tuple[Optional[Path], ...]) -> None:
+    """Refuse to write a report over what is read, or over what has not the mark of such a report near its beginning."""
+    if any(one is not None and one.exists() and path.samefile(one) for one in read):
+        raise typer.BadParameter(f"{path} is what is gated; name another file for a report")
+    with path.open("rb") as file:
+        head = file.read(LOOKED_AT)
+    if head and mark not in head:
+        raise typer.BadParameter(f"{path} is no report of an earlier run; name another file for one")
