@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 UNPROCESSABLE = 422
 
 
+NOWHERE = (
+    "rules compare with a baseline, and nothing says where one would be: there is no git repository with a remote "
+    "called origin; --repository and --branch say it too"
+)
+
+
 class Compared:
     """The baseline of one gate; there is none before `find`."""
 
@@ -41,7 +47,7 @@ class Compared:
             self._model, self._place = str(said["model"]), None
             return
         if not place:
-            self._tell(Step("baseline", "rules compare with a baseline, and nothing says where one would be"))
+            self._tell(Step("baseline", NOWHERE))
             self._model, self._place = None, None
             return
         found = await self._operations.resolve_baseline(**place)

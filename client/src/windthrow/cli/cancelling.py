@@ -32,4 +32,7 @@ def _cancel(job: str) -> None:
     except WindthrowError as error:
         say(f"job {job} could not be cancelled and goes on: {error}; windthrow cancel {job}")
         return
-    say(f"job {job} is over already: {found.state}" if found.over else f"job {job} is being cancelled")
+    if found.over and found.state != "cancelled":
+        say(f"job {job} is over already: {found.state}")
+    else:
+        say(f"job {job} is {'cancelled' if found.over else 'being cancelled'}")

@@ -98,7 +98,7 @@ def _broken(error: Exception) -> Ending:
     if isinstance(error, WaitTimeout):
         advice = "a longer --deadline or deadline_minutes gives it more time"
     elif isinstance(error, ServiceError):
-        advice = "nothing is known about the model; run again once the service is well"
+        advice = "nothing is known about the model; run again once the service is well, unless WINDTHROW_URL is wrong"
     else:
         message = f"something unexpected: {type(error).__name__}: {error}"
         advice = "nothing is known about the model; WINDTHROW_DEBUG=1 shows where it happened"

@@ -81,7 +81,9 @@ def gate(
     if set_baseline and in_pull_request():
         raise typer.BadParameter("--set-baseline is for what is merged; this is a pull request")
     if set_baseline and not (places.repository and places.here()):
-        raise typer.BadParameter("--set-baseline needs a repository and a commit; --repository names one")
+        raise typer.BadParameter(
+            "--set-baseline needs a git repository with a remote called origin; else say --repository"
+        )
     said_retries()
     outputs = Outputs(out, summary or summary_file(), junit, sarif)
     outputs.prepare(file, checkpoint)

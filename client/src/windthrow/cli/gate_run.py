@@ -32,6 +32,7 @@ class GateRun:
         self._checked: Json = {}
         self._mine: list[str] = []
         self._show_done: Show = _nothing
+        self._sending = False
         self._gated: Optional[Gated] = None
         self._written = False
 
@@ -98,7 +99,10 @@ class GateRun:
         self._signals.release()
 
     def _sent(self, sent: int, size: int) -> None:
-        self._show_done(f"sending {size} bytes", sent / size)
+        if sent < size:
+            self._sending = True
+        if self._sending:  # nothing is sent of what the service has
+            self._show_done(f"sending {size} bytes", sent / size)
 
     def _show(self, client: "Client", gated: Gated) -> None:
         options, verdict = self._options, gated.verdict
