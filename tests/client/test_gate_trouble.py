@@ -95,6 +95,15 @@ def ended_as(state: str, code: str | None = None) -> list[Reply]:
             1,
             "MODEL",
         ),
+        (
+            [
+                CHECKED,
+                *PUSHED[:2],
+                problem(422, "checkpoint_mismatch", errors=[{"pointer": "#/manifest/layout"}]),
+            ],
+            1,
+            "MODEL",
+        ),
         (ended_as("failed", "invalid_prediction"), 1, "MODEL"),
         (ended_as("failed", "internal_error"), 3, "SERVICE"),
         (ended_as("failed", "never_heard_of"), 3, "SERVICE"),

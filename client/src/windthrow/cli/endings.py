@@ -136,6 +136,9 @@ def _refused(error: RequestError) -> Ending:
     if error.status in PASSING_STATUSES or error.code == "upload_not_found":
         advice, outage = "is it of another version? run again later", error.status == TOO_MANY
         return Ending(SERVICE_FAILED, "SERVICE", said, advice, outage=outage)
+    if error.code == "checkpoint_mismatch":
+        advice = "give the checkpoint that model.manifest in the gate file describes, or correct that"
+        return Ending(MODEL_FAILED, "MODEL", said, advice)
     if pointers == {"#/upload"} and error.status == 422:
         return Ending(MODEL_FAILED, "MODEL", said, "give a checkpoint that can be read")
     advice = _advice(error)
