@@ -394,7 +394,7 @@ footprints = st.builds(Footprint, places, places, st.floats(-3.2, 3.2), sides, s
 @settings(max_examples=60, deadline=None)
 @given(footprints, footprints)
 def test_footprints_overlap_exactly_when_they_share_a_point(one: Footprint, two: Footprint) -> None:
-    steps = np.linspace(-0.5, 0.5, 25)
+    steps = np.linspace(-0.4999, 0.4999, 25)  # points inside: two that touch at an edge may go either way
     across, ahead = (grid.ravel() for grid in np.meshgrid(steps * one.width, steps * one.depth))
     x, z = one.x + one.cos * across + one.sin * ahead, one.z - one.sin * across + one.cos * ahead
     shared = any(two.distance(float(a), float(b)) == 0.0 for a, b in zip(x, z, strict=True))
