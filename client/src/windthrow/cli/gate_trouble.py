@@ -54,8 +54,7 @@ def tell(end: Ending, file: str, *, what: str = "", warned: bool = False, as_jso
     named = f"windthrow: {what}" if what else "windthrow"
     say(f"{named}: {end.title}: {end.message}")
     for place in end.places:
-        where = file if place.line else f"at {place.pointer}"
-        say(f"  {where}" if place.message in end.message else f"  {where}: {place.message}")
+        say(f"  {file if place.line else f'at {place.pointer}'}: {place.message}")
     say(f"  {end.advice}")
     if not in_github():
         return
