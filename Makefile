@@ -58,6 +58,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.training --check
 	$(BIN)/python -m bench.upload --check
 	$(BIN)/python -m bench.dataset
+	$(BIN)/python -m bench.gate --check
 	QUICK=$(QUICK) $(BIN)/python -m bench.looks
 
 study: $(READY)

@@ -9,9 +9,8 @@ from xml.etree import ElementTree as ET
 
 from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.rendering.saying import baseline, counts, dataset, left_open, limit, looks, model, observed
+from core.gates.rendering.saying import counts, left_open, limit, observed, properties
 from core.gates.verdict import Outcome, Verdict
-from core.gates.wording import percent
 
 
 def junit(verdict: Verdict, context: Context | None = None) -> str:
@@ -40,23 +39,9 @@ def junit(verdict: Verdict, context: Context | None = None) -> str:
 
 
 def _properties(verdict: Verdict, context: Context) -> dict[str, str]:
-    said = {
-        "verdict": verdict.status,
-        "message": verdict.message,
-        "model": model(verdict),
-        "job": str(verdict.job),
-        "dataset": dataset(verdict),
-        "baseline": baseline(verdict),
-        "policy": verdict.policy,
-        "today": verdict.today.isoformat(),
-        "intervals": percent(verdict.level),
-        **{name.replace(" ", "_"): told for name, told in looks(verdict)},
-    }
-    if verdict.transferability is not None:
-        said["transferability"] = str(verdict.transferability)
     more = {"policy_file": context.policy_file, "report": context.report}
     notes = {f"note.{number}": note.message for number, note in enumerate(verdict.notes)}
-    return said | {name: value for name, value in more.items() if value is not None} | notes
+    return properties(verdict) | {name: value for name, value in more.items() if value is not None} | notes
 
 
 def _case(outcome: Outcome) -> ET.Element:

@@ -8,9 +8,8 @@ from urllib.parse import quote
 from core import __version__
 from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.rendering.saying import baseline, counts, dataset, left_open, limit, looks, model
+from core.gates.rendering.saying import counts, left_open, limit, properties
 from core.gates.verdict import Outcome, Verdict
-from core.gates.wording import percent
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -129,19 +128,5 @@ def _fingerprint(rule: str, of: str) -> str:
 
 
 def _properties(verdict: Verdict, context: Context) -> Json:
-    said: Json = {
-        "verdict": verdict.status,
-        "message": plain(verdict.message),
-        "model": model(verdict),
-        "job": str(verdict.job),
-        "dataset": dataset(verdict),
-        "baseline": baseline(verdict),
-        "policy": verdict.policy,
-        "today": verdict.today.isoformat(),
-        "intervals": percent(verdict.level),
-        **{name.replace(" ", "_"): told for name, told in looks(verdict)},
-        "notes": [plain(note.message) for note in verdict.notes],
-    }
-    if verdict.transferability is not None:
-        said["transferability"] = str(verdict.transferability)
+    said: Json = {**properties(verdict), "notes": [plain(note.message) for note in verdict.notes]}
     return said if context.report is None else said | {"report": context.report}

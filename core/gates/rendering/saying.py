@@ -88,6 +88,25 @@ def facts(verdict: Verdict, context: Context) -> Iterator[tuple[str, str]]:
     yield from looks(verdict)
 
 
+def properties(verdict: Verdict) -> dict[str, str]:
+    """The verdict and what it rests on by name, for formats that keep such pairs."""
+    said = {
+        "verdict": verdict.status,
+        "message": plain(verdict.message),
+        "model": model(verdict),
+        "job": str(verdict.job),
+        "dataset": dataset(verdict),
+        "baseline": baseline(verdict),
+        "policy": verdict.policy,
+        "today": verdict.today.isoformat(),
+        "intervals": percent(verdict.level),
+        **{name.replace(" ", "_"): told for name, told in looks(verdict)},
+    }
+    if verdict.transferability is not None:
+        said["transferability"] = str(verdict.transferability)
+    return said
+
+
 def looks(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Which look the verdict is on, and which to take next."""
     now, after = verdict.look, verdict.next
