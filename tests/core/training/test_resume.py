@@ -147,7 +147,7 @@ def test_an_error_of_the_data_leaves_the_trainer_between_two_iterations() -> Non
         ("dataset", {"dataset": SyntheticDataset(DENSE, samples=20, split="train")}),
         ("dataset", {"samples": 16}),
     ],
-    ids=str,
+    ids=["another seed", "another data set", "fewer samples"],
 )
 def test_the_state_of_another_training_is_refused(field: str, other: dict[str, Any]) -> None:
     second = trainer(other.pop("how", recipe()), **other)
