@@ -20,6 +20,7 @@ from api.routes import (
     jobs,
     models,
     policies,
+    reports,
     results,
     uploads,
     verdicts,
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         differences,
         verdicts,
         baselines,
+        reports,
         policies,
         health,
     ):

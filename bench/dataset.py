@@ -1,7 +1,8 @@
 """How many samples a second each folder format decodes, and how fast a fingerprint is taken: medians of several runs.
 
-Writes data sets of random numbers at the published sizes into a temporary directory and reads them back. Run from the
-repository root: `python -m bench.dataset [--samples 48] [--runs 3] [--threads 1 2]`.
+Writes data sets of random numbers at the published sizes into a temporary directory and reads them back, in order and
+in a drawn one. So it does with the data sets that come along, from an empty cache. Run from the repository root:
+`python -m bench.dataset [--samples 48] [--runs 3] [--threads 1 2]`.
 """
 
 import argparse
@@ -15,11 +16,17 @@ from typing import Any
 
 import torch
 
-from core.data.folders import FolderDataset, fingerprint, open_folder
+from core.data import Dataset, in_order, open_dataset
+from core.data.folders import fingerprint, open_folder
+from core.datasets import DATASETS
 from tests.core.data import folder_writers as writers
 
 NYUV2, CITYSCAPES, TASKONOMY, FULL = (288, 384), (128, 256), (256, 256), (480, 640)
 BATCH = 16
+FIRST = 64
+"""Samples of a gate's first look."""
+
+SEED = 0
 
 SETS: Mapping[str, tuple[str, tuple[int, int], Callable[..., Any]]] = {
     "nyuv2_treemtl": ("nyuv2_treemtl", FULL, writers.write_treemtl),
@@ -31,7 +38,7 @@ SETS: Mapping[str, tuple[str, tuple[int, int], Callable[..., Any]]] = {
 }
 
 
-def samples_per_second(dataset: FolderDataset, clock: Callable[[], float]) -> float:
+def samples_per_second(dataset: Dataset, clock: Callable[[], float]) -> float:
     """Read the split once, batch by batch."""
     began = clock()
     for first in range(0, len(dataset), BATCH):
@@ -39,7 +46,7 @@ def samples_per_second(dataset: FolderDataset, clock: Callable[[], float]) -> fl
     return len(dataset) / (clock() - began)
 
 
-def median_rate(dataset: FolderDataset, *, runs: int, core: bool = False) -> float:
+def median_rate(dataset: Dataset, *, runs: int, core: bool = False) -> float:
     """Samples a second, by the wall clock or of one core's time."""
     clock = time.process_time if core else time.perf_counter
     dataset.batch(range(min(BATCH, len(dataset))))
@@ -62,18 +69,37 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     threads = [f"{count} threads" for count in asked.threads]
-    print_row(["", "size", "MB", "core's", *threads, "halved", "hash MB/s", "again ms"])
+    print_row(["", "size", "MB", "core's", "shuffled", *threads, "halved", "hash MB/s", "again ms"])
     with tempfile.TemporaryDirectory() as folder:
         for title, (form, size, write) in SETS.items():
             root = Path(folder) / title / "data"
             write(root, {"val" if "mtan" in form else "test": asked.samples}, size=size)
             measure(title, form, root, size, runs=asked.runs, threads=asked.threads)
+        print_row(["", "samples", f"first {FIRST}", "shuffled", "a second", "shuffled"])
+        for name in DATASETS:
+            measure_own(name, Path(folder), runs=asked.runs)
+
+
+def measure_own(name: str, folder: Path, *, runs: int) -> None:
+    """One row: seconds until the first samples are there at all, and then samples a second; in order and shuffled."""
+    open_dataset(name, "test", cache=folder / f"{name}-warm").batch(
+        [0]
+    )  # what is loaded once a process is there then
+    first = []
+    for order in (None, SEED):
+        cache = folder / f"{name}-{order}"
+        dataset = in_order(open_dataset(name, "test", cache=cache), order)
+        first.append(seconds_of(partial(dataset.batch, range(FIRST))))
+    plain = open_dataset(name, "test", cache=cache)
+    rates = (median_rate(in_order(plain, order), runs=runs) for order in (None, SEED))
+    numbers = [*(f"{seconds:.2f} s" for seconds in first), *(f"{rate:.0f}" for rate in rates)]
+    print_row([name, str(len(plain)), *numbers])
 
 
 def measure(
     title: str, form: str, root: Path, size: tuple[int, int], *, runs: int, threads: Sequence[int]
 ) -> None:
-    """One row: samples a second of one core's time, by the clock with threads, and halved in size; fingerprints."""
+    """One row: samples a second of one core's time and shuffled, by the clock with threads, halved; fingerprints."""
     cache = root.parent / "cache"
     opened = partial(open_folder, form, root, "test", cache=cache)
     megabytes = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e6
@@ -85,6 +111,7 @@ def measure(
     numbers = [
         megabytes,
         median_rate(opened(threads=1), runs=runs, core=True),
+        median_rate(in_order(opened(threads=1), SEED), runs=runs, core=True),
         *(median_rate(opened(threads=count), runs=runs) for count in threads),
         median_rate(half, runs=runs),
         megabytes / first,

@@ -2,8 +2,9 @@
 
 A shipped model on its whole test split is the population, and its ARP there is the truth. Samples are drawn from it
 with replacement again and again, evaluated and resampled as the service does, and held against limits at the truth and
-beside it: in one look, in planned looks, and "peeking", which draws every look's interval at 95 %. Writes
-docs/results/looks.md and .json. Run as `python -m bench.looks`; QUICK=1 is a small run, whose page is only printed.
+beside it: in one look, in planned looks, and "peeking", which draws every look's interval at 95 %. And data sets drawn
+so are sorted, to see what the order that gates draw is worth. Writes docs/results/looks.md and .json. Run as
+`python -m bench.looks`; QUICK=1 is a small run, whose page is only printed; `--sorted` measures what is sorted alone.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.looks_report import Count, Found, Misses, write_page
+from bench.looks_report import Count, Found, Misses, Ordered, write_page
 from core.comparison import Estimate
 from core.data import open_dataset
+from core.data.order import drawn_order
 from core.evaluation import AttackResult, Cost, Statistics, Tally, evaluate_shard
 from core.evaluation.bootstrap import REPLICATES, Resampler
 from core.gates.limits import Finding, judge
@@ -52,6 +54,9 @@ OFFSETS = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)
 """By how much ARP is above a limit, in standard errors of ARP on `UNIT` samples."""
 
 UNIT = 256
+
+SORTED_OFFSETS = (-4.0, -2.0, 0.0, 2.0, 4.0)
+SORTED_REPEATS = 1000
 
 REPEATS = 4000
 QUICK_REPEATS = 200
@@ -182,18 +187,34 @@ def drawn(population: Population, looked: Sequence[Way], *, repeats: int, seed: 
         seed: of the draws; the bootstrap's is the service's.
     """
     sizes = sorted({size for way in looked for size in way.sizes})
-    levels = sorted({way.level for way in looked})
-    generator, resampler = np.random.default_rng(seed), Resampler()
+    levels, resampler = sorted({way.level for way in looked}), Resampler()
     return [
-        [
-            Seen(
-                found.samples,
-                arp_of(found),
-                {level: found.replicates.interval(arp_of(found), level=level) for level in levels},
-            )
-            for found in evaluations(population, rows, sizes, resampler)
-        ]
-        for rows in (generator.integers(len(population.clean), size=sizes[-1]) for _ in range(repeats))
+        seen(population, rows, sizes, levels, resampler)
+        for rows in data_sets(population, sizes[-1], repeats=repeats, seed=seed)
+    ]
+
+
+def data_sets(population: Population, samples: int, *, repeats: int, seed: int = 0) -> Iterator[Rows]:
+    """So many times, rows [samples] of a population, drawn with replacement."""
+    generator = np.random.default_rng(seed)
+    return (generator.integers(len(population.clean), size=samples) for _ in range(repeats))
+
+
+def seen(
+    population: Population,
+    rows: Rows,
+    sizes: Sequence[int],
+    levels: Sequence[float],
+    resampler: Resampler,
+) -> list[Seen]:
+    """What is seen on the first so many of these rows each."""
+    return [
+        Seen(
+            found.samples,
+            arp_of(found),
+            {level: found.replicates.interval(arp_of(found), level=level) for level in levels},
+        )
+        for found in evaluations(population, rows, sizes, resampler)
     ]
 
 
@@ -256,6 +277,61 @@ def measure(population: Population, *, repeats: int) -> Found:
     )
 
 
+def fooled(population: Population) -> Rows:
+    """[N], how many tasks the model has right before the attack and wrong after it; of classifications."""
+    before, after = (
+        sum(table.tasks[task.name]["correct"].astype(np.int64) for task in population.tasks)
+        for table in (population.clean, population.attacked)
+    )
+    return np.asarray(before - after)
+
+
+def measure_sorted(population: Population, *, unit: float, repeats: int) -> Ordered:
+    """What planned looks come to on data sets that are sorted by the harm done, as they stand and in a drawn order.
+
+    Args:
+        population: to draw the data sets from.
+        unit: the standard error of ARP that offsets are in.
+        repeats: how many data sets.
+    """
+    *_, planned = ways()
+    started, harm, resampler, truth = time.process_time(), fooled(population), Resampler(), population.arp
+    given: list[list[Seen]] = []
+    shuffled: list[list[Seen]] = []
+    for number, rows in enumerate(data_sets(population, planned.sizes[-1], repeats=repeats)):
+        by_harm = rows[np.argsort(harm[rows], kind="stable")]
+        for order, found in ((by_harm, given), (by_harm[drawn_order(number, len(rows))], shuffled)):
+            found.append(seen(population, order, planned.sizes, [planned.level], resampler))
+
+    def counts(found: list[list[Seen]]) -> list[Count]:
+        return [count(found, planned, truth - offset * unit, offset) for offset in SORTED_OFFSETS]
+
+    return Ordered(
+        name=population.name,
+        samples=planned.sizes[-1],
+        given=counts(given),
+        drawn=counts(shuffled),
+        seconds=round(time.process_time() - started),
+    )
+
+
+def kept(numbers: Mapping[str, Any]) -> list[Found]:
+    """The populations that a former run has written."""
+    return [
+        Found(
+            **population
+            | {
+                "counts": [
+                    Count(**one | {"ended": {int(size): times for size, times in one["ended"].items()}})
+                    for one in population["counts"]
+                ],
+                "misses": [Misses(**one) for one in population["misses"]],
+            }
+        )
+        for population in numbers["populations"]
+    ]
+
+
 def facts(seconds: float) -> dict[str, Any]:
     """What the page says of a run that took so many seconds of processor time."""
     *_, planned = ways()
@@ -277,21 +353,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quick = bool(os.environ.get("QUICK"))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=QUICK_REPEATS if quick else REPEATS)
+    parser.add_argument("--sorted-repeats", type=int, default=QUICK_REPEATS if quick else SORTED_REPEATS)
+    parser.add_argument("--sorted", action="store_true", help="only what is sorted, beside what is there")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     started = time.process_time()
-    found = []
-    for name in MODELS[:1] if quick else MODELS:
-        found.append(measure(shipped(name), repeats=options.repeats))
-        print(f"{name}: {options.repeats} repetitions, {time.process_time() - started:.0f} s", flush=True)
-    run = facts(time.process_time() - started)
-    page = write_page(found, run)
+    if options.sorted:
+        before = json.loads((options.out / "looks.json").read_text())
+        found, run = kept(before), before["facts"]
+    else:
+        found = []
+        for name in MODELS[:1] if quick else MODELS:
+            found.append(measure(shipped(name), repeats=options.repeats))
+            print(f"{name}: {options.repeats} repetitions, {time.process_time() - started:.0f} s", flush=True)
+        run = facts(time.process_time() - started)
+    ordered = measure_sorted(shipped(MODELS[0]), unit=found[0].unit, repeats=options.sorted_repeats)
+    page = write_page(found, ordered, run)
     if quick:
         print(page)
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    numbers = {"facts": run, "populations": [asdict(population) for population in found]}
+    numbers = {
+        "facts": run,
+        "populations": [asdict(population) for population in found],
+        "sorted": asdict(ordered),
+    }
     (options.out / "looks.json").write_text(json.dumps(numbers, indent=1) + "\n")
     (options.out / "looks.md").write_text(page)
 

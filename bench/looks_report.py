@@ -92,15 +92,35 @@ class Found:
         return next(one for one in self.counts if (one.way, one.offset) == (way, offset))
 
 
-def write_page(found: Sequence[Found], facts: Mapping[str, Any]) -> str:
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What planned looks at sorted data sets came to.
+
+    Attributes:
+        name: of the population that the data sets were drawn from.
+        samples: of each data set.
+        given: as they stand.
+        drawn: in an order that is drawn, as gates do.
+        seconds: of processor time that it took.
+    """
+
+    name: str
+    samples: int
+    given: Sequence[Count]
+    drawn: Sequence[Count]
+    seconds: int
+
+
+def write_page(found: Sequence[Found], ordered: Ordered, facts: Mapping[str, Any]) -> str:
     """The whole page, in Markdown."""
     parts = [
         _introduction(found, facts),
         _on_the_limit(found, facts),
         *(_beside(population, facts) for population in found),
+        _sorted(ordered, facts),
         _intervals(found, facts),
-        _conclusions(found, facts),
-        _again(facts),
+        _conclusions(found, ordered, facts),
+        _again(ordered, facts),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
@@ -208,6 +228,25 @@ def _beside(population: Found, facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(["ARP less limit", "looks", *COLUMNS], rows)
 
 
+def _sorted(ordered: Ordered, facts: Mapping[str, Any]) -> Iterator[str]:
+    repeats = ordered.given[0].repeats
+    yield "## A data set that is sorted"
+    yield ""
+    yield (
+        f"{repeats:,} data sets of {ordered.samples:,} samples were drawn from `{ordered.name}` and sorted, those that "
+        "the attack harms least in front: the worst order that a data set can have. Planned looks at the first samples "
+        "as they stand (`shuffle: null`), and in an order that is drawn, as gates do, with another seed each time. "
+        "Wrong verdicts are bold."
+    )
+    yield ""
+    rows = [
+        [f"{one.offset:+g}", order, *list(_cells(one, facts, bold=True))[1:]]
+        for pair in zip(ordered.given, ordered.drawn, strict=True)
+        for order, one in zip(("as they stand", "drawn"), pair, strict=True)
+    ]
+    yield from _table(["ARP less limit", "order", *COLUMNS], rows)
+
+
 def _cells(one: Count, facts: Mapping[str, Any], *, bold: bool = False) -> Iterator[str]:
     yield NAMES[one.way] + (f", {100 * facts['level']:.2f} % each" if one.way == "planned" else "")
     yield _with_bounds(one.passed, one.repeats, bold=bold and one.offset > 0)
@@ -254,11 +293,12 @@ def _fits(times: int, one: Misses) -> bool:
     return low <= _nominal(one.level) <= high
 
 
-def _conclusions(found: Sequence[Found], facts: Mapping[str, Any]) -> Iterator[str]:
+def _conclusions(found: Sequence[Found], ordered: Ordered, facts: Mapping[str, Any]) -> Iterator[str]:
     yield "## What follows"
     yield ""
     yield from _on_errors(found)
     yield from _on_savings(found)
+    yield _on_order(ordered)
     yield from _on_coverage(found, facts)
 
 
@@ -300,6 +340,17 @@ def _on_savings(found: Sequence[Found]) -> Iterator[str]:
     )
 
 
+def _on_order(ordered: Ordered) -> str:
+    given, drawn = (
+        _spread([share(one.passed, one.repeats) for one in counts if one.offset > 0])
+        for counts in (ordered.given, ordered.drawn)
+    )
+    return (
+        f"- Of models that break their limit, planned looks at sorted data sets passed {given} % as these stand, and "
+        f"{drawn} % in a drawn order: `shuffle: null` is for data sets that are in no order already."
+    )
+
+
 def _on_coverage(found: Sequence[Found], facts: Mapping[str, Any]) -> Iterator[str]:
     every = [one for population in found for one in population.misses]
     for level in (LEVEL, facts["level"]):
@@ -321,12 +372,13 @@ def _spread(values: Sequence[float], *, digits: int = 1) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _again(facts: Mapping[str, Any]) -> Iterator[str]:
+def _again(ordered: Ordered, facts: Mapping[str, Any]) -> Iterator[str]:
     yield "## Again"
     yield ""
     yield (
         f"`python -m bench.looks`, on {facts['machine']}, torch {facts['torch']}, NumPy {facts['numpy']}: "
-        f"{facts['seconds'] / 60:.1f} minutes of processor time. `QUICK=1` measures one model, fewer times, and "
+        f"{facts['seconds'] / 60:.1f} minutes of processor time, and {ordered.seconds / 60:.1f} for what is sorted, "
+        "which `--sorted` measures alone. `QUICK=1` measures one model, fewer times, and "
         "prints the page instead. Draws are seeded, so the same versions on the same machine find the same counts."
     )
     yield ""

@@ -42,6 +42,12 @@ class DatasetInfo:
         return measured(self.name, self.tasks, tasks)
 
 
+def samples_identity(name: str, version: str, split: str, shuffle: int | None = None) -> str:
+    """Tells the samples of a split, in the order that they are taken in, from those of every other."""
+    drawn = "" if shuffle is None else f"/shuffle={shuffle}"
+    return f"{name}/{version}/{split}{drawn}"
+
+
 def measured(dataset: str, labelled: Sequence[Task], tasks: Sequence[Task]) -> tuple[Task, ...]:
     """`DatasetInfo.measured`, of a data set of this name with labels for these tasks."""
     known = {task.name: task for task in labelled}

@@ -232,8 +232,8 @@ def check_paired(one: Replicates, other: Replicates) -> None:
     mine, theirs = one.origin, other.origin
     if mine.digest != theirs.digest:
         raise UnpairedError(
-            f"the results are on different samples ({mine.samples} and {theirs.samples}),"
-            " so their difference has no interval; evaluate both on the same ones"
+            f"the results are on different samples ({mine.samples} and {theirs.samples}) or took them in another"
+            " order, so their difference has no interval; evaluate both on the same ones, shuffled alike"
         )
     if mine != theirs:
         raise UnpairedError(

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
         blob_cache_dir: copies of blobs that lie in S3; without it, `data_dir/blob-cache`.
         blob_cache_bytes: how large these may become, apart from files in use.
         staging_dir: files on their way in, shared by all API and relay processes; without it, `data_dir/staging`.
+        public_url: where users reach the API, such as `https://windthrow.example.com`; links to reports begin with it.
+            Without it they are paths, and clients know where they asked.
         max_open_uploads: how many files one API key may have on their way in at once.
         max_open_upload_bytes: how many bytes these may have together.
         max_store_bytes: how many bytes all uploads may have together; None is no limit.
@@ -69,6 +71,7 @@ class Settings(BaseSettings):
     blob_cache_dir: Path | None = None
     blob_cache_bytes: int = Field(default=20 * GIB, ge=0)
     staging_dir: Path | None = None
+    public_url: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9\-._~:/\[\]%]+)?$", max_length=1000)] = ""
 
     max_upload_bytes: int = Field(default=4 * GIB, ge=1)
     max_open_uploads: int = Field(default=16, ge=1)

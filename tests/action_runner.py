@@ -20,8 +20,11 @@ ROOT = Path(__file__).parents[1]
 EXPRESSION = re.compile(r"\$\{\{\s*(.+?)\s*\}\}")
 INPUT = re.compile(r"inputs\.([a-z][a-z-]*)")
 STEP_OUTPUT = re.compile(r"steps\.([a-z]+)\.outputs\.([a-z-]+)")
-BASH = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail")
-"""What `shell: bash` stands for."""
+BASH = (
+    *("env", "--default-signal=INT"),
+    *("bash", "--noprofile", "--norc", "-e", "-o", "pipefail"),
+)
+"""What `shell: bash` stands for; SIGINT is not ignored, which whoever started the tests may have done."""
 KEPT = ("HOME", "LANG", "PATH", "TMPDIR")
 LIMIT_SECONDS = 240
 TICK_SECONDS = 0.05

@@ -119,7 +119,7 @@ def submit(database: Database, make_spec: Callable[..., EvaluationSpec]) -> Call
         with database.session() as session:
             return submit_job(
                 session, make_spec(**changes), key_id=None, client_ref=client_ref, shard_samples=shard_samples
-            )
+            ).job
 
     return submit
 

@@ -13,8 +13,8 @@ from tests.core.data.folder_writers import png_bytes
 from tests.service import Caller, Json
 
 
-def write_pairs(root: Path, splits: Mapping[str, int]) -> None:
-    """Write the first samples of each split."""
+def write_pairs(root: Path, splits: Mapping[str, int], *, by: str | None = None) -> None:
+    """Write the first samples of each split, sorted by a task's class if wanted."""
     manifest: Json = {
         "format": "windthrow",
         "format_version": 1,
@@ -27,7 +27,8 @@ def write_pairs(root: Path, splits: Mapping[str, int]) -> None:
     for split, count in splits.items():
         batch = open_dataset("digits", split).batch(range(count))
         samples = []
-        for number in range(count):
+        order = range(count) if by is None else batch.labels[by].argsort(stable=True).tolist()
+        for number in order:
             name = f"{split}-{number}.png"
             pixels = (batch.images[number] * 255).round().byte().permute(1, 2, 0).numpy()
             (root / name).write_bytes(png_bytes(pixels))

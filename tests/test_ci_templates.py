@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from windthrow import Client, JobFailed
@@ -324,7 +325,7 @@ def test_a_service_that_cannot_be_reached_fails_the_action_and_is_said(runner: R
     run = runner.run(NOWHERE)
     assert run.exit_code == 3, run.log
     assert "no verdict" in run.summary
-    assert run.outputs == {"status": "none", "exit-code": "", "verdict": "", "job": ""}
+    assert run.outputs == {"status": "none", "exit-code": "", "verdict": "", "job": "", "report": ""}
     assert (runner.workspace / "windthrow-gate" / "junit.xml").exists()
 
 
@@ -427,9 +428,13 @@ def test_a_sturdy_model_passes_the_action_and_a_fragile_one_does_not(
     run = runner.run({**service, "out": "reports/gate"})
     assert run.exit_code == 0, run.log
     verdict = runner.workspace / "reports" / "gate" / "verdict.json"
-    job = json.loads(verdict.read_text())["job"]
-    assert run.outputs == {"status": "passed", "exit-code": "0", "verdict": str(verdict), "job": job}
-    assert "passed" in run.summary
+    written = json.loads(verdict.read_text())
+    named = {name: written[name] for name in ("job", "report")}
+    assert run.outputs == {"status": "passed", "exit-code": "0", "verdict": str(verdict), **named}
+    page = httpx.get(run.outputs["report"], timeout=30)
+    assert (page.status_code, "Gate passed" in page.text) == (200, True)
+    assert run.outputs["report"] in run.summary
+    assert run.outputs["report"] in run.log
     run = runner.run({**service, "checkpoint": "models/fragile.safetensors"})
     assert (run.exit_code, run.outputs["status"], run.outputs["exit-code"]) == (1, "failed", "1"), run.log
     assert "::error file=small.yaml,line=8" in run.log

@@ -32,7 +32,7 @@ def assemble_evaluation(
         dataset: that it was measured on.
     """
     tasks = _measured(model, dataset)
-    identity = dataset.identity(spec.dataset.split)
+    identity = dataset.identity(spec.dataset.split, spec.dataset.shuffle)
     resampler = Resampler()
     results: list[AttackResult] = []
     for ordinal in range(CLEAN, len(spec.attacks)):
@@ -131,7 +131,8 @@ def assemble_transferability(
     dataset: DatasetRecord,
 ) -> Assembled:
     """For every source and target what each SINGLE attack did to each task; see `api.views.transferability`."""
-    tasks, identity = _measured(models[0], dataset), dataset.identity(spec.dataset.split)
+    tasks = _measured(models[0], dataset)
+    identity = dataset.identity(spec.dataset.split, spec.dataset.shuffle)
     resampler = Resampler()
     everyone = range(len(models))
     clean = [

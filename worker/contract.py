@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from core.datasets import measured
+from core.datasets import measured, samples_identity
 from core.jobs.finalise import Assembled, ResultRow
 from core.store.blobs import BlobStore
 from core.tasks import Task
@@ -59,9 +59,9 @@ class DatasetRecord:
         """A model's tasks as they are measured here; see `core.datasets.DatasetInfo.measured`."""
         return measured(self.name, self.tasks, tasks)
 
-    def identity(self, split: str) -> str:
-        """Tells a split of this version from every other."""
-        return f"{self.name}/{self.version}/{split}"
+    def identity(self, split: str, shuffle: int | None = None) -> str:
+        """See `core.datasets.samples_identity`."""
+        return samples_identity(self.name, self.version, split, shuffle)
 
 
 @dataclass(frozen=True, slots=True)

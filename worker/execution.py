@@ -12,6 +12,7 @@ import torch
 
 import core
 from core.backbones import PluggedBackbone, backbone
+from core.data import Dataset
 from core.evaluation import Plan, evaluate_plan, evaluate_shard
 from core.evaluation.finalists import Found
 from core.evaluation.probe import PROBE_SAMPLES, probe
@@ -86,7 +87,7 @@ def _evaluation_facts(spec: EvaluationSpec, shard: ShardJob) -> dict[str, Any]:
     if attack is not None:
         facts |= {"attack": attack.resolved().to_json(), "precision": spec.precision}
     if payload["kind"] == "calibration":
-        calibration = _dataset(shard).identity(_calibration_split(spec, shard))
+        calibration = _dataset(shard).identity(_calibration_split(spec, shard), spec.dataset.shuffle)
         return facts | {"calibration": calibration, "evaluated": spec.dataset.samples}
     return facts | {
         "samples": [payload["start"], payload["stop"]],
@@ -113,14 +114,15 @@ def _training_facts(spec: TrainingSpec, shard: ShardJob) -> dict[str, Any]:
         "manifest": manifest,
         "provider": None if manifest is None else provider(manifest),
         "recipe": spec.recipe.to_json(),
-        "dataset": _dataset(shard).identity(spec.dataset.split),
+        "dataset": _dataset(shard).identity(spec.dataset.split, spec.dataset.shuffle),
         "samples": spec.dataset.samples,
         **({} if processes == 1 else {"processes": processes}),  # their sums are rounded in another order
     }
 
 
 def _measured_on(spec: EvaluationSpec | TransferabilitySpec, shard: ShardJob) -> dict[str, Any]:
-    return {"dataset": _dataset(shard).identity(spec.dataset.split), "batch_size": _batch_size(spec)}
+    dataset = _dataset(shard).identity(spec.dataset.split, spec.dataset.shuffle)
+    return {"dataset": dataset, "batch_size": _batch_size(spec)}
 
 
 def _dataset(shard: ShardJob) -> DatasetRecord:
@@ -162,7 +164,7 @@ def _evaluate(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> S
     model, attack = model_of(shard.model, blobs), _attack(spec, shard.payload)
     statistics, cost = evaluate_shard(
         model,
-        dataset_of(_dataset(shard), spec.dataset.split, shard.job_id),
+        _samples(spec, shard),
         range(shard.payload["start"], shard.payload["stop"]),
         attack,
         tasks=_dataset(shard).measured(model.tasks),
@@ -185,7 +187,7 @@ def _calibrate(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> 
     assert attack is not None
     found, cost = search(
         model,
-        dataset_of(_dataset(shard), split, shard.job_id),
+        _samples(spec, shard, split=split),
         attack,
         tasks=_dataset(shard).measured(model.tasks),
         evaluated=spec.dataset.samples,
@@ -201,7 +203,7 @@ def _probe(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> Shar
     model = model_of(shard.model, blobs)
     found = probe(
         model,
-        dataset_of(_dataset(shard), spec.dataset.split, shard.job_id),
+        _samples(spec, shard),
         spec.attacks,
         tasks=_dataset(shard).measured(model.tasks),
         prepared=_prepared(shard.model, spec, blobs, _dataset(shard)),
@@ -217,7 +219,7 @@ def _probe(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> Shar
 def _transfer(shard: ShardJob, blobs: BlobStore, check: Callable[[], None]) -> ShardOutput:
     spec = TransferabilitySpec.model_validate(shard.spec)
     record, task = shard.models[shard.payload["model"]], shard.payload["task"]
-    source, dataset = model_of(record, blobs), dataset_of(_dataset(shard), spec.dataset.split, shard.job_id)
+    source, dataset = model_of(record, blobs), _samples(spec, shard)
     plan = Plan(
         source=source,
         scored=(source,) if task is None else tuple(model_of(model, blobs) for model in shard.models),
@@ -249,6 +251,14 @@ def _calibration_split(spec: EvaluationSpec, shard: ShardJob) -> str:
     split = calibration_split(spec.dataset, _dataset(shard).splits)
     assert split is not None
     return split
+
+
+def _samples(
+    spec: EvaluationSpec | TransferabilitySpec, shard: ShardJob, *, split: str | None = None
+) -> Dataset:
+    """The split that is evaluated, or another one, in the order that the spec asks for."""
+    named = spec.dataset
+    return dataset_of(_dataset(shard), split or named.split, shard.job_id, shuffle=named.shuffle)
 
 
 def _attack(spec: EvaluationSpec, payload: dict[str, Any]) -> AttackSpec | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import torch
 
-from core.data import Dataset, open_dataset
+from core.data import Dataset, in_order, open_dataset
 from core.data.folders import open_folder
 from core.data.folders.errors import DatasetChangedError
 from core.models import TreeModel, load_checkpoint
@@ -62,8 +62,10 @@ def prepared_of(
     return _prepared(blobs, record.sha256, manifest, dataset, split, precision, batch_size)
 
 
-def dataset_of(record: DatasetRecord, split: str, job: UUID) -> Dataset:
-    """An opened split of a data set. Each job has the files of a registered one looked through anew.
+def dataset_of(record: DatasetRecord, split: str, job: UUID, *, shuffle: int | None = None) -> Dataset:
+    """An opened split of a data set, in the order that is asked for.
+
+    Each job has the files of a registered one looked through anew.
 
     Raises:
         DatasetChangedError: it is of another version than the job keeps to.
@@ -74,7 +76,7 @@ def dataset_of(record: DatasetRecord, split: str, job: UUID) -> Dataset:
         raise DatasetChangedError(
             f"the job keeps to {record.name} {record.version}; this worker has {dataset.version}"
         )
-    return dataset
+    return in_order(dataset, shuffle)
 
 
 @lru_cache(maxsize=DATASETS_KEPT)

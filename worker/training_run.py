@@ -60,7 +60,7 @@ class Training:
         return Trainer(
             model,
             self.dataset.measured(model.tasks),
-            dataset_of(self.dataset, self.spec.dataset.split, self.job_id),
+            dataset_of(self.dataset, self.spec.dataset.split, self.job_id, shuffle=self.spec.dataset.shuffle),
             self.spec.recipe,
             samples=self.spec.dataset.samples,
             team=team,

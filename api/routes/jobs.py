@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from http import HTTPStatus
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from anyio import to_thread
@@ -26,7 +26,7 @@ from core.jobs.cancel import cancel
 from core.jobs.errors import JobNotFoundError
 from core.jobs.states import JOB_FINAL, JobKind, JobState
 from core.jobs.studies import submit_study
-from core.jobs.submission import submit_job
+from core.jobs.submission import Submitted, submit_job
 from core.specs.document import Document, Line
 from core.specs.documents import EvaluationSpec, TransferabilitySpec
 from core.specs.studies import StudySpec
@@ -91,8 +91,12 @@ JobRequest = Annotated[
 ]
 """A spec; `kind` says which."""
 
+ATTACHED: dict[int | str, dict[str, Any]] = {
+    200: {"model": JobView, "description": "No job was made: this one has the same `client_ref` and spec."}
+}
 
-@router.post("", status_code=202, response_model=JobView)
+
+@router.post("", status_code=202, response_model=JobView, responses=ATTACHED)
 def submit(
     request: JobRequest,
     state: State,
@@ -100,19 +104,25 @@ def submit(
     principal: Submitter,
     key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """Queue a job. With an Idempotency-Key or a `client_ref` it is safe to repeat; works while the broker is down."""
+    """Queue a job, 202, or find the one that has its `client_ref`, 200. Works while the broker is down.
+
+    With an Idempotency-Key a repeat is answered as the first time, and so still tells whether that made the job.
+    """
 
     def make() -> JSONResponse:
-        job = _submit(session, request, key_id=principal.key_id, shard_samples=state.settings.shard_samples)
+        submitted = _submit(
+            session, request, key_id=principal.key_id, shard_samples=state.settings.shard_samples
+        )
+        job, status = submitted.job, HTTPStatus.ACCEPTED if submitted.made else HTTPStatus.OK
         session.flush()
         session.refresh(job)
         body = JobView.of(job, _now(session)).model_dump(mode="json")
-        return JSONResponse(body, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{job.id}", "ETag": _etag(job)})
+        return JSONResponse(body, status, {"Location": f"/v1/jobs/{job.id}", "ETag": _etag(job)})
 
     return answer_once(session, principal.key_id, key, request.model_dump_json(), make)
 
 
-def _submit(session: Session, request: JobRequest, *, key_id: UUID | None, shard_samples: int) -> Job:
+def _submit(session: Session, request: JobRequest, *, key_id: UUID | None, shard_samples: int) -> Submitted:
     spec, client_ref = request.spec, request.client_ref
     if isinstance(spec, StudySpec):
         return submit_study(session, spec, key_id=key_id, client_ref=client_ref, shard_samples=shard_samples)

@@ -117,9 +117,14 @@ def list_models(
     cursor: Cursor = None,
     limit: Limit = 50,
     name: Annotated[Line | None, Query(description="Only models of exactly this name.")] = None,
+    sha256: Annotated[
+        str | None, Query(pattern="^[0-9a-f]{64}$", description="Only models of the file with this digest.")
+    ] = None,
 ) -> Page[ModelView]:
     """Models, newest first."""
     statement = select(Model) if name is None else select(Model).where(Model.name == name)
+    if sha256 is not None:
+        statement = statement.where(Model.sha256 == sha256)
     rows, following = newest(session, statement, Model.id, cursor=cursor, limit=limit)
     return Page(items=[_view(session, row) for row in rows], next_cursor=following)
 

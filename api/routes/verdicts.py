@@ -1,5 +1,7 @@
 """The gate over HTTP: a policy in, a verdict on a finished evaluation out."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Self
@@ -23,7 +25,7 @@ from core.gates.measured import MeasuredTransfer
 from core.gates.plan import plan_file
 from core.gates.policy_file import PolicyFile, read_gate_file
 from core.gates.rendering import MEDIA_TYPES, Context, Format, rendered
-from core.jobs.baselines import find_baseline
+from core.jobs.baselines import find_baseline, other_names
 from core.jobs.errors import JobNotFoundError
 from core.jobs.submission import pin
 from core.specs.documents import EvaluationSpec, TransferabilitySpec
@@ -80,12 +82,35 @@ def verdict(
     `exit_code` is what a CI job should end with: 0 passed, 1 failed, 4 where more samples or a baseline are needed.
     The other formats are files for a CI to show; they say the same.
     """
+    said = judge(session, state.blobs, _measured(session, state.blobs, job_id), request)
+    if form == "json":
+        return VerdictView.of(said.verdict, said.found_by)
+    return Response(rendered(said.verdict, form, said.context), media_type=MEDIA_TYPES[form])
+
+
+@router.get("/policy-schema")
+def policy_schema(_: Reader) -> dict[str, Any]:
+    """The JSON Schema of a policy, for editors and for checks before a run."""
+    return GatePolicy.model_json_schema()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict, how its baseline was found, and what files of it point to."""
+
+    verdict: Verdict
+    found_by: FoundBy
+    context: Context
+
+
+def judge(session: Session, blobs: BlobStore, found: Measured, request: VerdictRequest) -> Judged:
+    """Decide on an evaluation as a request asks to."""
     read = None if request.gate_file is None else read_gate_file(request.gate_file)
-    found = _measured(session, state.blobs, job_id)
-    baseline, found_by = _compared_with(session, state.blobs, request.baseline)
+    compared = _compared_with(session, blobs, request.baseline, read)
     case = Case(
         measured=found,
-        baseline=baseline,
+        baseline=compared.baseline,
+        others=compared.others,
         transfer=_transferability(session, request.transferability, found.model),
         today=datetime.now(UTC).date(),
     )
@@ -96,15 +121,7 @@ def verdict(
     else:
         request = request.model_copy(update={"policy_lines": request.policy_lines or read.rule_lines})
         decided = case.decide(read.file.policy) if request.trial else _decided(session, read, case)
-    if form == "json":
-        return VerdictView.of(decided, found_by)
-    return Response(rendered(decided, form, request), media_type=MEDIA_TYPES[form])
-
-
-@router.get("/policy-schema")
-def policy_schema(_: Reader) -> dict[str, Any]:
-    """The JSON Schema of a policy, for editors and for checks before a run."""
-    return GatePolicy.model_json_schema()
+    return Judged(decided, compared.found_by, request)
 
 
 def _decided(session: Session, read: PolicyFile, case: Case) -> Verdict:
@@ -150,34 +167,62 @@ def _measured(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
     return measured(found, session.get_one(Model, found.job.model_id))
 
 
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """The baseline, if there is one, and how it was found; else which other models have one there."""
+
+    baseline: Measured | None = None
+    found_by: FoundBy = "job"
+    others: Sequence[str] = ()
+
+
 def _compared_with(
-    session: Session, blobs: BlobStore, reference: UUID | ComparedPlace | None
-) -> tuple[Measured | None, FoundBy]:
-    """The baseline, if there is one, and how it was found."""
+    session: Session, blobs: BlobStore, reference: UUID | ComparedPlace | None, read: PolicyFile | None
+) -> _Compared:
+    """What a request says to compare with; `read` is its gate file, if it has one."""
     if reference is None:
-        return None, "job"
+        return _Compared()
     if isinstance(reference, UUID):
-        return _baseline(session, blobs, reference), "job"
-    found = find_baseline(session, reference.repository, **reference.places)
+        return _Compared(_baseline(session, blobs, reference))
+    name = _model_name(reference, read)
+    found = find_baseline(session, reference.repository, model_name=name, **reference.places)
     if found is None:
-        return None, "job"
+        return _Compared(
+            others=other_names(session, reference.repository, model_name=name, **reference.places)
+        )
     measured = _baseline(session, blobs, reference.evaluation or found.baseline.job_id)
     if measured.model != found.baseline.model_id:
         detail = (
             f"the baseline is of model {found.baseline.model_id}, and job {measured.job} of {measured.model}"
         )
         raise _at("baseline", HTTPStatus.CONFLICT, "baseline_moved", detail, field="evaluation")
-    return measured, found.by
+    return _Compared(measured, found.by)
+
+
+def _model_name(place: ComparedPlace, read: PolicyFile | None) -> str:
+    """What the repository calls the model: as its gate file says, which the place may repeat and not contradict."""
+    if read is None:
+        return place.model_name or ""
+    inside = read.file.model.name or ""
+    if place.model_name not in (None, inside):
+        said = f"calls the model {inside!r} (model.name)" if inside else "has no model.name"
+        detail = f"the gate file {said}, and this is {place.model_name!r}: baselines of another model"
+        raise _at("baseline", HTTPStatus.UNPROCESSABLE_ENTITY, "other_model_name", detail, field="model_name")
+    return inside
 
 
 def _baseline(session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
+    return measured_at("baseline", session, blobs, job_id)
+
+
+def measured_at(place: str, session: Session, blobs: BlobStore, job_id: UUID) -> Measured:
     """As `_measured`; what is wrong with the job is said of its place in the body."""
     try:
         return _measured(session, blobs, job_id)
     except JobNotFoundError as error:
-        raise _at("baseline", HTTPStatus.NOT_FOUND, error.code, str(error)) from error
+        raise _at(place, HTTPStatus.NOT_FOUND, error.code, str(error)) from error
     except ProblemError as error:
-        raise _at("baseline", error.status, error.code, str(error)) from error
+        raise _at(place, error.status, error.code, str(error)) from error
 
 
 def _at(place: str, status: HTTPStatus, code: str, detail: str, *, field: str = "") -> ProblemError:

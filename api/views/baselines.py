@@ -1,6 +1,6 @@
 """Baselines as requests name them and as answers show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -11,16 +11,21 @@ from core.errors import InvalidError
 from core.gates import Verdict
 from core.gates.verdict import Baseline as Compared
 from core.jobs.baselines import Resolved, ResolvedBy
-from core.specs.document import Document, Line
+from core.specs.document import Document, Line, LineOrNone
 from core.store.tables import Baseline, BaselineKind
 
 _ids = TypeAdapter(UUID)
 
 
 class BaselinePlace(Document):
-    """Where to look for a repository's baseline: at the merge base, else at the branch, else at the tag."""
+    """Where to look for a model's baseline: at the merge base, else at the branch, else at the tag."""
 
     repository: Line = Field(description="As the baseline was set, such as github.com/acme/depth.")
+    model_name: LineOrNone | None = Field(
+        default=None,
+        description="What the repository calls the model, as its baseline was set; empty or left out where it names "
+        "none. In a verdict that is asked for with a gate_file it is that file's model.name, and may be left out.",
+    )
     merge_base: Line | None = Field(default=None, description="A commit's whole id.")
     branch: Line | None = None
     tag: Line | None = None
@@ -31,6 +36,11 @@ class BaselinePlace(Document):
             raise InvalidError("say where to look: a merge_base, a branch or a tag")
         return self
 
+    @property
+    def places(self) -> dict[str, str | None]:
+        """Where in the repository to look."""
+        return self.model_dump(include={"merge_base", "branch", "tag"})
+
 
 class ComparedPlace(BaselinePlace):
     """Where to look, and perhaps what to compare with then."""
@@ -40,11 +50,6 @@ class ComparedPlace(BaselinePlace):
         description="Another evaluation of the model whose baseline is found, done like the one at hand; its own "
         "unless said.",
     )
-
-    @property
-    def places(self) -> dict[str, str | None]:
-        """Where in the repository to look."""
-        return self.model_dump(exclude={"repository", "evaluation"})
 
 
 def _read(value: Any) -> UUID | ComparedPlace:
@@ -57,9 +62,13 @@ BaselineReference = Annotated[UUID | ComparedPlace, BeforeValidator(_read)]
 
 
 class BaselineRequest(Document):
-    """Which evaluation shall be a repository's baseline, and where."""
+    """Which evaluation shall be the baseline of a repository's model, and where."""
 
     repository: Line = Field(description="Such as github.com/acme/depth; taken as it is written.")
+    model_name: LineOrNone = Field(
+        default="",
+        description="What the repository calls the model: model.name of its gate file; empty where that says none.",
+    )
     kind: BaselineKind = Field(description="What `ref` is.")
     ref: Line = Field(description="A commit's whole id, or the name of a branch or tag.")
     job: UUID = Field(description="An evaluation that has succeeded.")
@@ -74,6 +83,9 @@ class BaselineView(BaseModel):
 
     id: UUID
     repository: str
+    model_name: str = Field(
+        description="What the repository calls the model; empty where it names none. Not what `model` is registered as."
+    )
     kind: BaselineKind
     ref: str
     job: UUID
@@ -92,6 +104,7 @@ class BaselineView(BaseModel):
             {
                 "id": row.id,
                 "repository": row.repository,
+                "model_name": row.model_name,
                 "kind": row.kind,
                 "ref": row.ref,
                 "job": row.job_id,
@@ -111,13 +124,16 @@ class ResolutionView(BaseModel):
     resolved_by: ResolvedBy | None = Field(
         description="What it was found by; null where there is no baseline."
     )
+    other_names: list[str] = Field(
+        description="Where there is no baseline: the repository's other models that have one there, a few of them."
+    )
 
     @classmethod
-    def of(cls, found: Resolved | None) -> Self:
-        """The view of what `find_baseline` found."""
+    def of(cls, found: Resolved | None, others: Sequence[str]) -> Self:
+        """The view of what `find_baseline` found, or else `other_names`."""
         if found is None:
-            return cls(baseline=None, resolved_by=None)
-        return cls(baseline=BaselineView.of(found.baseline), resolved_by=found.by)
+            return cls(baseline=None, resolved_by=None, other_names=list(others))
+        return cls(baseline=BaselineView.of(found.baseline), resolved_by=found.by, other_names=[])
 
 
 FoundBy = Literal[ResolvedBy, "job"]

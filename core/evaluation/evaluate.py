@@ -8,6 +8,8 @@ from torch import nn
 from core.attacks import attacked_tasks
 from core.attacks.targets import check_targets
 from core.data.batch import Batch, Dataset
+from core.data.order import in_order, shuffle_of, whole_of
+from core.datasets import samples_identity
 from core.errors import InvalidError
 from core.evaluation.bootstrap import Resampler
 from core.evaluation.health import Flag, attack_flags, difference, is_reliable
@@ -91,6 +93,7 @@ def evaluate(
     *,
     tasks: Sequence[Task] | None = None,
     limit: int | None = None,
+    shuffle: int | None = None,
     batch_size: int | None = None,
     rules: MetricRules = "standard",
     precision: Precision = "float32",
@@ -104,10 +107,11 @@ def evaluate(
 
     Args:
         model: maps images [N, 3, H, W] in [0, 1] to {task: prediction}; left exactly as it was found.
-        dataset: its samples are taken in order.
+        dataset: its samples are taken in order, unless `shuffle` says otherwise.
         attacks: eps in pixel steps of 1/255.
         tasks: the data set's, unless said.
         limit: only the first so many samples.
+        shuffle: take samples in an order drawn with this seed, those of `calibration` as well; see `core.data.order`.
         batch_size: samples per pass, found by itself unless said; the numbers depend on it by rounding alone.
         rules: metric rules, see `core.evaluation.metrics.metric_values`.
         precision: what attacks compute in; metrics are taken in float32 from the model as given.
@@ -127,6 +131,7 @@ def evaluate(
     for attack in asked:
         attacked_tasks(attack, chosen)  # an attack that cannot be run is refused before any is
         check_targets(attack, chosen)
+    taken = in_order(dataset, shuffle)
     samples = range(min(len(dataset), limit if limit is not None else len(dataset)))
     if not samples:
         raise InvalidError("there are no samples to evaluate", field="limit")
@@ -134,7 +139,9 @@ def evaluate(
     faster = (
         prepare_for(model, dataset, precision, samples=size) if prepared or precision != "float32" else None
     )
-    slices = _calibration(asked, dataset, calibration, taken=len(samples))
+    slices = _calibration(
+        asked, taken, None if calibration is None else in_order(calibration, shuffle), taken=len(samples)
+    )
     resampler = Resampler(seed)
     results: list[AttackResult] = []
     for done, spec in enumerate((None, *asked), start=1):
@@ -148,18 +155,18 @@ def evaluate(
             tally.cost += cost
         for rows in _shards(samples, size):
             table, cost = evaluate_shard(
-                model, dataset, rows, spec, tasks=chosen, batch_size=size, prepared=faster, found=found
+                model, taken, rows, spec, tasks=chosen, batch_size=size, prepared=faster, found=found
             )
             tally.add(table, cost)
         clean = results[0] if results else None
-        results.append(tally.result(dataset=identity(dataset), clean=clean, rules=rules))
+        results.append(tally.result(dataset=identity(taken), clean=clean, rules=rules))
         if progress is not None:
             progress(done, len(asked) + 1)
     flags = tuple(attack_flags(result, results[1:]) for result in results[1:])
     checks = None
     if health and asked:
         few = min(PROBE_SAMPLES, len(samples))
-        checks = probe(model, dataset, asked, tasks=chosen, prepared=faster, samples=few)
+        checks = probe(model, taken, asked, tasks=chosen, prepared=faster, samples=few)
     return EvaluationResult(chosen, results[0], tuple(results[1:]), flags, checks)
 
 
@@ -216,9 +223,9 @@ def _calibration(
 ) -> Dataset | None:
     if all(attack.algorithm != "auto_mta" for attack in attacks):
         return None
-    if calibration is not None and identity(calibration) == identity(dataset):
+    if calibration is not None and (both := identity(whole_of(calibration))) == identity(whole_of(dataset)):
         raise InvalidError(
-            f"auto_mta must not search on the samples that it is evaluated on, and both are {identity(dataset)}",
+            f"auto_mta must not search on the samples that it is evaluated on, and both are {both}",
             field="calibration",
         )
     slices: Dataset = Rest(dataset, taken) if calibration is None else calibration
@@ -232,8 +239,8 @@ def _calibration(
 
 
 def identity(dataset: Dataset) -> str:
-    """What tells a data set from every other."""
-    return f"{dataset.name}/{dataset.version}/{dataset.split}"
+    """What tells a data set, in its order, from every other."""
+    return samples_identity(dataset.name, dataset.version, dataset.split, shuffle_of(dataset))
 
 
 def _number(value: float | None) -> str:

@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.attacks import AttackOutcome, run_attack
@@ -74,7 +72,7 @@ def evaluate_shard(
     Args:
         model: maps images [N, 3, H, W] in [0, 1] to {task: prediction}; left exactly as it was found.
         dataset: gives the samples and their labels.
-        samples: positions in the data set, one after another.
+        samples: positions in the data set, or in the order that it is taken in, one after another.
         attack: eps in pixel steps of 1/255.
         tasks: the tasks that are attacked and measured.
         batch_size: samples per pass.
@@ -82,7 +80,7 @@ def evaluate_shard(
         found: what `auto_mta` searched for; that algorithm needs it, no other does.
         damage: raise damage in the place of losses, as `auto_mta` does.
         rounded: also take the statistics of the attacked images rounded to 8 bits.
-        previews: keep pictures of the data set's first so many samples, as far as the slice holds them.
+        previews: keep pictures of the samples at the first so many positions, as far as the slice holds them.
         check: called before every batch; whatever it raises ends the work.
 
     Raises:
@@ -135,7 +133,8 @@ def evaluate_plan(
         if check is not None:
             check()
         batch = dataset.batch(_filled(rows, batch_size)).to(device)
-        tables, passes = _as_large_as_fits(plan, batch, keep=len(rows))
+        shown = max(0, min(plan.previews - rows.start, len(rows)))
+        tables, passes = _as_large_as_fits(plan, batch, keep=len(rows), shown=shown)
         parts.append(tables)
         forwards += passes[0] * len(rows)
         backwards += passes[1] * len(rows)
@@ -155,19 +154,24 @@ def _filled(rows: range, batch_size: int) -> list[int]:
 Evaluated = tuple[tuple[Statistics, ...], tuple[int, int]]
 
 
-def _as_large_as_fits(plan: Plan, batch: Batch, *, keep: int) -> Evaluated:
+def _as_large_as_fits(plan: Plan, batch: Batch, *, keep: int, shown: int) -> Evaluated:
+    """Measure a batch's first `keep` samples, and keep pictures of its first `shown` ones."""
     try:
-        return _evaluate_batch(plan, batch, keep=keep)
+        return _evaluate_batch(plan, batch, keep=keep, shown=shown)
     except RuntimeError as error:
         if len(batch) == 1 or not is_out_of_memory(error):
             raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = (len(batch) + 1) // 2
-    first, passes = _as_large_as_fits(plan, batch.select(slice(half)), keep=min(keep, half))
+    first, passes = _as_large_as_fits(
+        plan, batch.select(slice(half)), keep=min(keep, half), shown=min(shown, half)
+    )
     if keep <= half:
         return first, passes
-    second, _ = _as_large_as_fits(plan, batch.select(slice(half, None)), keep=keep - half)
+    second, _ = _as_large_as_fits(
+        plan, batch.select(slice(half, None)), keep=keep - half, shown=max(0, shown - half)
+    )
     return tuple(map(_joined, first, second)), passes
 
 
@@ -180,11 +184,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in CPU_IS_FULL)
 
 
-def _evaluate_batch(plan: Plan, batch: Batch, *, keep: int) -> Evaluated:
+def _evaluate_batch(plan: Plan, batch: Batch, *, keep: int, shown: int) -> Evaluated:
     clean = batch.select(slice(keep))
     if plan.attack is None:
         passes = (len(plan.scored), 0)
-        return tuple(_table(model, plan, clean, batch.images, {}) for model in plan.scored), passes
+        tables = [_table(model, plan, clean, batch.images, {}) for model in plan.scored]
+        return _with_pictures(tables, batch.images[:shown]), passes
     outcome = _attack(plan, plan.attack, batch)
     on_grid = to_8_bits(outcome.images, batch.images, plan.attack) if plan.rounded else None
     flags = {
@@ -197,7 +202,7 @@ def _evaluate_batch(plan: Plan, batch: Batch, *, keep: int) -> Evaluated:
             table = replace(table, rounded=_table(model, plan, clean, on_grid, {}).tasks)
         tables.append(table)
     scoring = len(plan.scored) * (2 if plan.rounded else 1)
-    return tuple(tables), (outcome.forwards + scoring, outcome.backwards)
+    return _with_pictures(tables, outcome.images[:shown]), (outcome.forwards + scoring, outcome.backwards)
 
 
 def _attack(plan: Plan, attack: AttackSpec, batch: Batch) -> AttackOutcome:
@@ -232,8 +237,7 @@ def _table(
     with frozen(model), torch.no_grad(), precision_context("float32"):
         predictions = model(images)
     kept = {task.name: _rows(predictions, task, len(clean)) for task in plan.tasks}
-    table = take_statistics(plan.tasks, kept, clean, flags)
-    return replace(table, previews=_pictures(images[: len(clean)], table.indices, plan.previews))
+    return take_statistics(plan.tasks, kept, clean, flags)
 
 
 def _rows(predictions: object, task: Task, keep: int) -> Tensor:
@@ -243,9 +247,9 @@ def _rows(predictions: object, task: Task, keep: int) -> Tensor:
     return rows
 
 
-def _pictures(images: Tensor, indices: NDArray[np.int64], previews: int) -> NDArray[np.uint8] | None:
-    shown = images[torch.from_numpy(indices < previews).to(images.device)]
-    if len(shown) == 0:
-        return None
-    pictures: NDArray[np.uint8] = (shown * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return pictures
+def _with_pictures(tables: Sequence[Statistics], images: Tensor) -> tuple[Statistics, ...]:
+    """The tables with pictures of the images, if there are any."""
+    if len(images) == 0:
+        return tuple(tables)
+    pictures = (images * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return tuple(replace(table, previews=pictures) for table in tables)

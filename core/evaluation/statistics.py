@@ -36,7 +36,7 @@ class Statistics:
         indices: [N] int64, positions in the data set.
         tasks: by task name and statistic name, [N, ...].
         flags: by name, [N] bool: what the attack met ("floored", "non_finite", "zero_gradient", "rising").
-        previews: uint8 [P, H, W, 3], pictures of the first P samples of the data set that are in the table.
+        previews: uint8 [P, H, W, 3], pictures of the first P samples that were taken, in the order of taking.
         rounded: like `tasks`, of the attacked images rounded to 8 bits; empty for a clean pass.
     """
 
@@ -53,6 +53,8 @@ class Statistics:
     def concatenate(cls, parts: Sequence["Statistics"]) -> "Statistics":
         """One table out of several, in sample order whatever the order of the parts.
 
+        Pictures stand in the order of the parts.
+
         Raises:
             ValueError: there is no part, or a sample is in two of them.
         """
@@ -65,7 +67,7 @@ class Statistics:
         tasks = _concatenated([part.tasks for part in parts], order)
         rounded = _concatenated([part.rounded for part in parts], order)
         flags = {name: np.concatenate([part.flags[name] for part in parts])[order] for name in parts[0].flags}
-        pictures = [part.previews for part in sorted(parts, key=_first) if part.previews is not None]
+        pictures = [part.previews for part in parts if part.previews is not None]
         shown = np.concatenate(pictures) if pictures else None
         return cls(indices[order], tasks, flags, shown, rounded)
 
@@ -130,10 +132,6 @@ def _concatenated(
         task: {name: np.concatenate([table[task][name] for table in tables])[order] for name in statistics}
         for task, statistics in tables[0].items()
     }
-
-
-def _first(part: Statistics) -> int:
-    return int(part.indices[0]) if len(part) else -1
 
 
 def take_statistics(

@@ -8,6 +8,7 @@ from torch import nn
 
 from core.attacks import attacked_tasks
 from core.data.batch import Dataset
+from core.data.order import in_order
 from core.errors import InvalidError
 from core.evaluation.bootstrap import Resampler
 from core.evaluation.evaluate import identity, prepare_for
@@ -41,6 +42,7 @@ def evaluate_transferability(
     *,
     tasks: Sequence[Task] | None = None,
     limit: int | None = None,
+    shuffle: int | None = None,
     batch_size: int | None = None,
     rules: MetricRules = "standard",
     precision: Precision = "float32",
@@ -50,15 +52,16 @@ def evaluate_transferability(
 
     Args:
         models: by name; they have the same tasks.
-        dataset: its samples are taken in order.
+        dataset: its samples are taken in order, unless `shuffle` says otherwise.
         attack: any algorithm with an objective; which one is replaced by SINGLE for each task in turn.
         tasks: the data set's, unless said.
-        limit, batch_size, rules, precision, seed: as in `core.evaluation.evaluate.evaluate`.
+        limit, shuffle, batch_size, rules, precision, seed: as in `core.evaluation.evaluate.evaluate`.
 
     Raises:
         InvalidError: no models, no samples, an algorithm without an objective, or what does not fit the tasks.
     """
     chosen = tuple(tasks or dataset.tasks)
+    taken = in_order(dataset, shuffle)
     samples = range(min(len(dataset), limit if limit is not None else len(dataset)))
     if not models or not samples:
         raise InvalidError(
@@ -75,12 +78,12 @@ def evaluate_transferability(
     size = min(batch_size or suitable_batch_size(scored[0], dataset), len(samples))
 
     def measured(plan: Plan, before: Sequence[AttackResult | None]) -> list[AttackResult]:
-        tables, cost = evaluate_plan(plan, dataset, samples, batch_size=size)
+        tables, cost = evaluate_plan(plan, taken, samples, batch_size=size)
         results = []
         for table, clean in zip(tables, before, strict=True):
             tally = Tally(plan.attack, chosen, resampler)
             tally.add(table, cost)
-            results.append(tally.result(dataset=identity(dataset), clean=clean, rules=rules))
+            results.append(tally.result(dataset=identity(taken), clean=clean, rules=rules))
         return results
 
     plain = Plan(source=scored[0], scored=scored, attack=None, tasks=chosen, rounded=False)

@@ -21,6 +21,7 @@ class Case:
     baseline: Measured | None
     transfer: MeasuredTransfer | None
     today: date
+    others: Sequence[str] = ()
 
     def decide(self, policy: GatePolicy, *, level: float = LEVEL) -> Verdict:
         """The verdict, with intervals at a level."""
@@ -31,6 +32,7 @@ class Case:
             transfer=self.transfer,
             today=self.today,
             level=level,
+            others=self.others,
         )
 
     def decide_look(self, gate_file: GateFile, look: Look, looks: Sequence[Look]) -> Verdict:

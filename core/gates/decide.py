@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from datetime import date
 
 from core.comparison import Estimate
+from core.gates.doubts import doubts
 from core.gates.evaluated import EvaluatedRule, evaluated
 from core.gates.limits import Finding, judge
 from core.gates.measured import Measured, MeasuredTransfer
-from core.gates.reading import Obstacle, Reading
+from core.gates.reading import Obstacle, Reading, with_others
 from core.gates.transferred import transferred
 from core.gates.unseen import with_unseen
 from core.gates.verdict import (
@@ -52,6 +53,7 @@ def decide(
     today: date,
     level: float = LEVEL,
     transfer: MeasuredTransfer | None = None,
+    others: Sequence[str] = (),
 ) -> Verdict:
     """Whether an evaluated model keeps a policy.
 
@@ -63,6 +65,8 @@ def decide(
         level: how often an interval should hold the true value; at any but 95 % they are drawn from the replicates.
         transfer: how far attacks on one task of the model reach the others, measured once and so judged at 95 %;
             rules on transferability are an error without it.
+        others: where there is no baseline, the repository's other models that have one at that place; "" is one without
+            a name.
 
     Raises:
         PolicyError: the rules are about too many attacks together.
@@ -80,7 +84,7 @@ def decide(
             case _:
                 same = baseline is not None and baseline.model == measured.model
                 read = (
-                    with_unseen(reading, rule, same_model=same)
+                    with_others(with_unseen(reading, rule, same_model=same), others)
                     for reading in evaluated(rule, measured, baseline, level)
                 )
                 outcomes += (_outcome(rule, reading, waiver) for reading in read)
@@ -108,6 +112,7 @@ def decide(
         counts=dict(sorted(counts.items())),
         outcomes=outcomes,
         notes=list(notes(policy, unmet, today)),
+        doubts=doubts(measured, baseline, transfer),
         transferability=None if transfer is None else transfer.job,
     )
 
@@ -158,11 +163,11 @@ def _nothing_to_hold(reading: Reading, number: Estimate, *, strict: bool) -> Obs
 
 def _health(rule: HealthRule, measured: Measured, waiver: Waiver | None) -> Outcome:
     flags = measured.error_flags(*measured.attacks)
-    codes = list(dict.fromkeys(str(flag["code"]) for flag in flags))
+    codes = {str(flag["code"]): str(flag["message"]) for flag in flags}
     finding: Finding = "fail" if codes else "pass"
-    message = (
-        f"the evaluation has errors: {', '.join(codes)}" if codes else "the checks ran and found no error"
-    )
+    message = "the checks ran and found no error"
+    if codes:
+        message = f"the evaluation has errors: {'; '.join(f'{code} ({why})' for code, why in codes.items())}"
     if not codes and not measured.probed:
         finding, message = "error", 'the health checks did not run; evaluate with "health": true'
     return Outcome(
@@ -173,7 +178,7 @@ def _health(rule: HealthRule, measured: Measured, waiver: Waiver | None) -> Outc
         finding=finding,
         message=message,
         samples=measured.clean.samples,
-        flags=codes,
+        flags=list(codes),
         waiver=_waived(finding, waiver),
     )
 

@@ -1,7 +1,7 @@
 """A number that a rule is about, as it is read off what was measured, or why there is none."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.comparison import Estimate
 from core.gates.limits import Finding
@@ -62,6 +62,16 @@ class Reading:
 def no_baseline(message: str) -> Obstacle:
     """What a rule that compares finds where it cannot."""
     return Obstacle(finding="no_baseline", message=message)
+
+
+def with_others(reading: Reading, others: Sequence[str]) -> Reading:
+    """The reading; where it lacks a baseline, with the names of other models that have one there."""
+    if not others or reading.obstacle is None or reading.obstacle.finding != "no_baseline":
+        return reading
+    named = ", ".join(name or "a model without a name" for name in others)
+    return replace(
+        reading, obstacle=no_baseline(f"{reading.obstacle.message}; there are baselines there for: {named}")
+    )
 
 
 def unreliable(flags: Sequence[Flag], what: str) -> Obstacle:

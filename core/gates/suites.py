@@ -88,13 +88,11 @@ def suite_evaluation(gate_file: GateFile, tasks: Sequence[Task]) -> Attacked:
     dataset, suite = gate_file.dataset, gate_file.suite
     if isinstance(suite, ExplicitSuite):
         _check_tasks(suite, tasks)
-        limited = dataset.model_copy(update={"limit": dataset.limit or suite.samples})
-        return Attacked(dataset=limited, attacks=suite.attacks)
+        return Attacked(dataset=dataset.first(suite.samples), attacks=suite.attacks)
     named = SUITES[suite]
-    limited = dataset.model_copy(update={"limit": dataset.limit or named.samples})
     try:
         attacks = [attack for eps in gate_file.eps for attack in named.attacks(tasks, eps)]
-        return Attacked(dataset=limited, attacks=attacks, health=named.health)
+        return Attacked(dataset=dataset.first(named.samples), attacks=attacks, health=named.health)
     except ValidationError as error:
         raise InvalidError(str(first_error(error)), field="suite") from error
     except InvalidError as error:

@@ -59,8 +59,8 @@ def _unfit(transfer: MeasuredTransfer | None, measured: Measured) -> str:
 
 
 def _split(dataset: Mapping[str, Any]) -> tuple[object, ...]:
-    """What the samples are of; how many, each job says for itself."""
-    return tuple(dataset.get(name) for name in ("name", "version", "split"))
+    """What the samples are of, and in which order they are taken; how many, each job says for itself."""
+    return tuple(dataset.get(name) for name in ("name", "version", "split", "shuffle"))
 
 
 def _undefined(task: str, transfer: MeasuredTransfer) -> str:

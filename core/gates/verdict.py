@@ -87,6 +87,19 @@ class Note(Document):
     message: str
 
 
+class Doubt(Document):
+    """A health flag that makes numbers doubtful; see the results of the evaluation for its evidence."""
+
+    code: str
+    severity: Literal["error", "warning"] = Field(description="An error makes the numbers unreliable.")
+    message: str = Field(description="What it means.")
+    attacks: list[str] = Field(
+        default=[],
+        description="Labels of the attacks that it was raised on; none where it is about all numbers.",
+    )
+    of_baseline: bool = Field(default=False, description="It is about the baseline's numbers.")
+
+
 class Baseline(Document):
     """What the model was compared with."""
 
@@ -141,6 +154,9 @@ class Verdict(Document):
     counts: dict[Status, int] = Field(description="Outcomes by status; those that are 0 left out.")
     outcomes: list[Outcome] = Field(description="In the policy's order, then in the order of the attacks.")
     notes: list[Note]
+    doubts: list[Doubt] = Field(
+        default=[], description="What the health checks found that makes numbers doubtful, errors first."
+    )
     transferability: UUID | None = Field(
         default=None, description="The job that rules on transferability were decided by."
     )

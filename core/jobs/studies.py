@@ -17,7 +17,7 @@ from core.jobs import events
 from core.jobs.progress import announce, fail_locked_job, lock_job, move_job, settle_cancel
 from core.jobs.states import JOB_FINAL, JOB_OPEN
 from core.jobs.study_parts import PartKind, StudyPart, job_spec, part_name, parts, planned_work
-from core.jobs.submission import SHARD_SAMPLES, Part, attach, pin, submit_job, write_job
+from core.jobs.submission import SHARD_SAMPLES, Part, Submitted, attach, pin, submit_job, write_job
 from core.specs.studies import StudySpec, study_of
 from core.store.tables import Event, Job
 
@@ -36,8 +36,8 @@ def submit_study(
     key_id: UUID | None,
     client_ref: str | None = None,
     shard_samples: int = SHARD_SAMPLES,
-) -> Job:
-    """Queue a study and the trainings that need nothing, or return the job that already has this `client_ref`.
+) -> Submitted:
+    """Queue a study and the trainings that need nothing, or find the job that already has this `client_ref`.
 
     See `core.jobs.submission.submit_job`. Whatever its parts will ask is checked now, and all of them keep to the
     versions that its data sets have now.
@@ -49,9 +49,9 @@ def submit_study(
     """
     digest = spec.digest()
     if client_ref is not None and (existing := attach(session, client_ref, digest)):
-        return existing
+        return Submitted(existing, made=False)
     pinned = _checked(session, spec)
-    study, new = write_job(
+    submitted = write_job(
         session,
         kind=spec.kind,
         spec=pinned.model_dump(mode="json"),
@@ -62,11 +62,11 @@ def submit_study(
         shards_total=len(parts(pinned)),
         work_total=planned_work(pinned, shard_samples=shard_samples),
     )
-    if new:
+    if submitted.made:
         for part in parts(pinned):
             if part.needs is None:
-                _submit(session, study, pinned, part, None, shard_samples=shard_samples)
-    return study
+                _submit(session, submitted.job, pinned, part, None, shard_samples=shard_samples)
+    return submitted
 
 
 def _checked(session: Session, spec: StudySpec) -> StudySpec:
@@ -163,7 +163,7 @@ def _submit(
         key_id=study.key_id,
         shard_samples=shard_samples,
         part=Part(study.id, part.name),
-    )
+    ).job
     study.version += 1
     submitted = {"part": part.name, "job": str(job.id), "kind": job.kind}
     events.record(session, study.id, "part.submitted", submitted)

@@ -41,6 +41,14 @@ class Part:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What came of a submission: the job, and whether it was made for this one or was there."""
+
+    job: Job
+    made: bool
+
+
 def submit_job(
     session: Session,
     spec: JobSpec,
@@ -49,8 +57,8 @@ def submit_job(
     client_ref: str | None = None,
     shard_samples: int = SHARD_SAMPLES,
     part: Part | None = None,
-) -> Job:
-    """Queue a job, or return the job that already has this `client_ref` and the same spec.
+) -> Submitted:
+    """Queue a job, or find the job that already has this `client_ref` and the same spec.
 
     A job that failed or was cancelled gives its `client_ref` up to the new one.
 
@@ -71,7 +79,7 @@ def submit_job(
     """
     digest = spec.digest()
     if client_ref is not None and (existing := attach(session, client_ref, digest)):
-        return existing
+        return Submitted(existing, made=False)
     named = _named_models(spec)
     manifests = [_ready(session, model_id, field) for field, model_id in named.items()]
     with under("dataset"):
@@ -205,19 +213,21 @@ def submit_model_check(session: Session, model: Model, *, dataset: DatasetInfo |
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
     plan = [ShardPlan(payload={"kind": kind}, work=1.0)]
     columns: dict[str, Any] = {"kind": kind, "spec": spec, "spec_digest": digest, "key_id": model.key_id}
-    return _queue(session, plan, models=[model.id], **columns)
+    return _queue(session, plan, models=[model.id], **columns).job
 
 
-def _queue(session: Session, plan: Sequence[ShardPlan], *, models: Sequence[UUID], **columns: Any) -> Job:
-    """Write the job and everything that goes with it."""
+def _queue(
+    session: Session, plan: Sequence[ShardPlan], *, models: Sequence[UUID], **columns: Any
+) -> Submitted:
+    """Write the job and everything that goes with it, unless it is there."""
     waits = [(ordinal, shard.after) for ordinal, shard in enumerate(plan) if shard.after is not None]
     assert all(0 <= after < ordinal for ordinal, after in waits), "a shard waits for an earlier one"
     columns |= {"model_id": models[0] if models else None, "model_ids": list(models)}
     work = sum(shard.work for shard in plan)
-    job, new = write_job(session, shards_total=len(plan), work_total=work, **columns)
-    if new:
-        _queue_shards(session, job, plan)
-    return job
+    submitted = write_job(session, shards_total=len(plan), work_total=work, **columns)
+    if submitted.made:
+        _queue_shards(session, submitted.job, plan)
+    return submitted
 
 
 def write_job(
@@ -228,24 +238,19 @@ def write_job(
     work_total: float,
     client_ref: str | None = None,
     **columns: Any,
-) -> tuple[Job, bool]:
-    """Write a job's row and its first event; another transaction may win the race for `client_ref`.
-
-    Returns:
-        The job, and whether it is this one.
-    """
+) -> Submitted:
+    """Write a job's row and its first event; another transaction may win the race for `client_ref`."""
     totals = {"shards_total": shards_total, "work_total": work_total}
     values = {"id": uuid7(), "client_ref": client_ref, "spec_digest": spec_digest, **totals, **columns}
     statement = upsert(Job).values(**values)
     unless_taken = statement.on_conflict_do_nothing(index_elements=["client_ref"]).returning(Job)
-    job: Job | None = session.scalar(unless_taken)
-    if job is None:
+    job: Job | None
+    while (job := session.scalar(unless_taken)) is None:
         assert client_ref is not None
-        winner = attach(session, client_ref, spec_digest)
-        assert winner is not None
-        return winner, False
+        if winner := attach(session, client_ref, spec_digest):  # else it was cancelled meanwhile
+            return Submitted(winner, made=False)
     events.record(session, job.id, "job.queued", totals)
-    return job, True
+    return Submitted(job, made=True)
 
 
 def _queue_shards(session: Session, job: Job, plan: Sequence[ShardPlan]) -> None:

@@ -110,5 +110,5 @@ def _evaluations(
 
 
 def _ask(session: Session, job: Job, asked: TrainedEvaluation, model_id: UUID, shard_samples: int) -> str:
-    evaluation = submit_job(session, asked.of(model_id), key_id=job.key_id, shard_samples=shard_samples)
-    return str(evaluation.id)
+    submitted = submit_job(session, asked.of(model_id), key_id=job.key_id, shard_samples=shard_samples)
+    return str(submitted.job.id)

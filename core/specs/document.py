@@ -11,8 +11,11 @@ from core.errors import InvalidError
 
 MAX_LINE = 200
 
-Line = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LINE, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""A name or reference, 1 to 200 characters, without the control characters that PostgreSQL and terminals choke on."""
+LineOrNone = Annotated[str, StringConstraints(max_length=MAX_LINE, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""A name or reference, up to 200 characters, without the control characters that PostgreSQL and terminals choke on."""
+
+Line = Annotated[LineOrNone, StringConstraints(min_length=1)]
+"""One that says something."""
 
 
 class Document(BaseModel):

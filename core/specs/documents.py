@@ -19,13 +19,18 @@ from core.tasks import MetricRules, Task
 MAX_ATTACKS = 1_000
 MAX_SAMPLES = 1_000_000
 MAX_MODELS = 16
+MAX_SHUFFLE = 2**32 - 1
 
 CALIBRATION_SPLITS = ("validation", "train", "test")
 """Where searches find samples that are not evaluated: the first of these that is another split."""
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class DatasetRef(Document):
-    """Samples to evaluate on: the first `limit` of a split."""
+    """Samples to evaluate on: the first `limit` of a split, in its own order or in one that is drawn."""
 
     name: str = Field(min_length=1, max_length=200)
     version: str | None = Field(
@@ -35,6 +40,14 @@ class DatasetRef(Document):
     )
     split: Literal["train", "validation", "test"] = "test"
     limit: int | None = Field(default=None, ge=1, le=MAX_SAMPLES)
+    shuffle: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SHUFFLE,
+        strict=True,
+        exclude_if=_is_none,  # documents of before there was this stay the same, byte for byte
+        description="Take the split's samples in an order drawn with this seed; in the data set's order unless said.",
+    )
 
     def pinned(self, info: DatasetInfo) -> "DatasetRef":
         """The same samples with version and number spelled out.
@@ -79,7 +92,10 @@ class Attacked(Measurement):
 
     attacks: list[AttackSpec] = Field(min_length=1, max_length=MAX_ATTACKS)
     previews: int = Field(
-        default=0, ge=0, le=16, description="Keep the first images, clean and attacked, as pictures."
+        default=0,
+        ge=0,
+        le=16,
+        description="Keep the images that are taken first, clean and attacked, as pictures.",
     )
     health: bool = Field(
         default=True,

@@ -14,7 +14,14 @@ from core.errors import InvalidError, under
 from core.specs.attack import AttackSpec
 from core.specs.attack_fields import MAX_EPS
 from core.specs.document import Document, Line
-from core.specs.documents import MAX_ATTACKS, MAX_SAMPLES, DatasetRef, check_distinct, check_single
+from core.specs.documents import (
+    MAX_ATTACKS,
+    MAX_SAMPLES,
+    MAX_SHUFFLE,
+    DatasetRef,
+    check_distinct,
+    check_single,
+)
 from core.specs.manifests import ManifestHints, tasks_of
 from core.specs.policies import GatePolicy
 from core.specs.suggestions import unknown
@@ -38,7 +45,9 @@ class GatedModel(Document):
         description="Path of the checkpoint from the repository's root, with / between its parts."
     )
     name: Line | None = Field(
-        default=None, description="What the model is called at the service; the file's name unless said."
+        default=None,
+        description="What the model is called at the service, the file's name unless said; and what its baselines are "
+        "kept under: a repository that gates several models names each. None is taken from the file's name for that.",
     )
     manifest: ManifestHints = Field(
         default=ManifestHints(),
@@ -69,6 +78,23 @@ class GatedModel(Document):
     def tasks(self) -> tuple[Task, ...] | None:
         """The model's tasks; None if its file has to tell them."""
         return None if self.manifest.profile is None else tasks_of(self.manifest.said())
+
+
+class GatedSamples(DatasetRef):
+    """What is evaluated on: the first so many samples of a split, in an order that is drawn unless said otherwise."""
+
+    shuffle: int | None = Field(
+        default=0,
+        ge=0,
+        le=MAX_SHUFFLE,
+        strict=True,
+        description="The seed of the order that samples are taken in, so that the first of them are a random draw. "
+        "null takes them in the data set's order.",
+    )
+
+    def first(self, samples: int | None) -> DatasetRef:
+        """So many of them, as an evaluation names them; as many as `limit` says where it does."""
+        return DatasetRef.model_validate({**self.model_dump(), "limit": self.limit or samples})
 
 
 class ExplicitSuite(Document):
@@ -145,7 +171,7 @@ class GateFile(GatePolicy):
     """What a repository that gates its models in its CI says in `windthrow.yaml`."""
 
     model: GatedModel = Field(description="The checkpoint that is gated.")
-    dataset: DatasetRef = Field(
+    dataset: GatedSamples = Field(
         description="What it is evaluated on; a limit goes before the suite's samples."
     )
     suite: Annotated[SuiteName | ExplicitSuite, BeforeValidator(_suite)] = Field(

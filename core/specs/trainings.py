@@ -63,7 +63,7 @@ RecipeDocument = Annotated[
 
 
 class TrainingData(DatasetRef):
-    """Samples to train on: the first `limit` of a split."""
+    """Samples to train on: the first `limit` of a split, in its own order or in one that is drawn."""
 
     split: Literal["train", "validation", "test"] = "train"
 

@@ -1,4 +1,4 @@
-"""What nobody will miss: uploads and trainings that were left, files of a crash. Safe at any time and twice at once."""
+"""What nobody will miss: left uploads and trainings, expired reports, files of a crash. Safe at any time and twice."""
 
 import logging
 import math
@@ -10,6 +10,7 @@ from core.settings import Settings
 from core.store import uploads
 from core.store.blobs import BlobStore, open_blobs
 from core.store.database import Database
+from core.store.reports import forget_expired
 from core.store.staging import PartBusyError, Staging
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,11 @@ class Swept:
     parts: int
     drafts: int
     states: int = 0
+    reports: int = 0
 
 
 class Sweeper:
-    """Now and then drops uploads that nobody sends to any more, and what belongs to no upload.
+    """Now and then drops uploads that nobody sends to any more, what belongs to no upload, and expired reports.
 
     Args:
         database: where the uploads' rows are.
@@ -81,9 +83,11 @@ class Sweeper:
 
     def sweep(self) -> Swept:
         """Sweep once."""
+        with self._database.session() as session:
+            reports = forget_expired(session)
         expired = self._expire()
         drafts = self._blobs.sweep(older_than=self._seconds)
-        return Swept(expired, self._drop_strays(), drafts, self._forget_states())
+        return Swept(expired, self._drop_strays(), drafts, self._forget_states(), reports)
 
     def _expire(self) -> int:
         with self._database.session() as session:

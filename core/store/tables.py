@@ -46,6 +46,7 @@ NAMES = {
 
 BaselineKind = Literal["commit", "branch", "tag"]
 BASELINE_KINDS: tuple[BaselineKind, ...] = get_args(BaselineKind)
+REPORT_STATUSES = ("passed", "failed", "inconclusive", "no_baseline")
 
 
 class Table(DeclarativeBase):
@@ -69,9 +70,9 @@ def _among(column: str, values: Sequence[str]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
-def _line(column: str) -> CheckConstraint:
-    """1 to 200 characters without control characters, as `core.specs.document.Line`."""
-    return CheckConstraint(rf"{column} ~ '^[^\u0001-\u001f\u007f]{{1,200}}$'", name=column)
+def _line(column: str, *, least: int = 1) -> CheckConstraint:
+    """Up to 200 characters without control characters, as `core.specs.document.Line`."""
+    return CheckConstraint(rf"{column} ~ '^[^\u0001-\u001f\u007f]{{{least},200}}$'", name=column)
 
 
 def _id() -> Mapped[UUID]:
@@ -378,7 +379,10 @@ class Idempotency(Table):
 
 
 class Baseline(Table):
-    """An evaluation that verdicts of a repository compare with, at a commit, branch or tag: one at a time.
+    """An evaluation that verdicts on a model of a repository compare with, at a commit, branch or tag: one at a time.
+
+    `model_name` is what the repository calls the model, "" where it names none: unlike a registered model, that stays
+    from build to build.
 
     It held from `set_at` until `ended_at`, when another took its place or it was retired; null while it holds.
     """
@@ -387,10 +391,12 @@ class Baseline(Table):
     __table_args__ = (
         _among("kind", BASELINE_KINDS),
         _line("repository"),
+        _line("model_name", least=0),
         _line("ref"),
         Index(
             "uq_baselines_held",
             "repository",
+            "model_name",
             "kind",
             "ref",
             unique=True,
@@ -400,6 +406,7 @@ class Baseline(Table):
 
     id: Mapped[UUID] = _id()
     repository: Mapped[str]
+    model_name: Mapped[str] = mapped_column(server_default="")
     kind: Mapped[str]
     ref: Mapped[str]
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"))
@@ -407,4 +414,22 @@ class Baseline(Table):
     note: Mapped[str | None]
     set_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    key_id: Mapped[UUID | None] = _key()
+
+
+class Report(Table):
+    """A verdict as it was rendered, for whoever has its link: only the SHA-256 of that's token is kept, in hex."""
+
+    __tablename__ = "reports"
+    __table_args__ = (_among("status", REPORT_STATUSES),)
+
+    id: Mapped[UUID] = _id()
+    token_digest: Mapped[str] = mapped_column(unique=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), index=True)
+    status: Mapped[str]
+    exit_code: Mapped[int]
+    page: Mapped[str] = mapped_column(deferred=True)
+    badge: Mapped[str] = mapped_column(deferred=True)
+    created_at: Mapped[datetime] = _created()
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     key_id: Mapped[UUID | None] = _key()

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from core.data.batch import Batch, Dataset
+from core.data.order import shuffle_of
 from core.modules import device_of
 from core.specs.fitting import check_recipe
 from core.specs.training import Recipe
@@ -160,10 +161,12 @@ class Trainer:
     def _facts(self) -> dict[str, Any]:
         """What decides the weights, as JSON values."""
         names = {name: getattr(self._dataset, name) for name in ("name", "version", "split")}
+        shuffle = shuffle_of(self._dataset)
+        drawn = {} if shuffle is None else {"shuffle": shuffle}
         return {
             "recipe": self.recipe.to_json(),
             "tasks": [task.name for task in self.tasks],
-            "dataset": names | {"samples": self._samples},
+            "dataset": names | {"samples": self._samples} | drawn,
         }
 
     def _load(self, iteration: int) -> list[Batch]:

@@ -49,16 +49,17 @@ def test_a_baseline_is_set_found_and_retired(desk: Desk, repository: str) -> Non
     job = desk.evaluated(50.0)
     made = put(desk, repository, job, note="first release")
     assert (made["repository"], made["kind"], made["ref"]) == (repository, "branch", "main")
+    assert made["model_name"] == ""
     assert (made["job"], made["model"], made["note"]) == (job["id"], job["model"], "first release")
     assert made["ended_at"] is None
     assert made["key"] is not None
     query = {"repository": repository, "merge_base": "c0ffee", "branch": "main"}
     found = desk.get("/v1/baselines/resolve", params=query).json()
-    assert found == {"baseline": made, "resolved_by": "branch"}
+    assert found == {"baseline": made, "resolved_by": "branch", "other_names": []}
     assert desk.caller.http.delete(f"/v1/baselines/{made['id']}").status_code == 204
     assert desk.caller.http.delete(f"/v1/baselines/{made['id']}").status_code == 204
     found = desk.get("/v1/baselines/resolve", params=query).json()
-    assert found == {"baseline": None, "resolved_by": None}
+    assert found == {"baseline": None, "resolved_by": None, "other_names": []}
     assert listed(desk, repository)["items"] == []
 
 

@@ -52,6 +52,8 @@ def test_the_looks_of_a_file_are_planned(desk: Desk) -> None:
     assert [look["early"] for look in found["looks"]] == [True, False, False, False, False]
     assert found["level"] == pytest.approx(0.99)
     assert {look["evaluation"]["dataset"]["version"] for look in found["looks"]} == {"1"}
+    assert {look["evaluation"]["dataset"]["shuffle"] for look in found["looks"]} == {0}
+    assert found["file"]["dataset"]["shuffle"] == 0
     assert len({look["digest"] for look in found["looks"]}) == 5
     assert (found["compares"], found["transferability"]) == (False, None)
     assert checked(desk, RELATIVE)["compares"]
@@ -78,6 +80,8 @@ def test_any_other_evaluation_is_refused_but_on_trial(desk: Desk) -> None:
     for changes in (
         {"dataset": fewer},
         {"dataset": {**asked_for["dataset"], "split": "train"}},
+        {"dataset": {**asked_for["dataset"], "shuffle": None}},
+        {"dataset": {**asked_for["dataset"], "shuffle": 1}},
         {"batch_size": 16},
         {"health": False},
         {"attacks": [{"algorithm": "uniform_noise", "eps": 0.01}]},

@@ -76,6 +76,16 @@ FAILED: Json = {
     "message": "the model does not keep it",
     "outcomes": [{**OUTCOME, "status": "fail", "message": "ARP is 50 %: too much,\nby 5"}],
 }
+PUBLISHED: Json = {
+    "id": "report-1",
+    "job": "job-1",
+    "status": "passed",
+    "exit_code": 0,
+    "url": "/r/secret",
+    "expires_at": "2027-02-20T12:00:00Z",
+}
+UNPUBLISHED = answer(404, {"code": "not_found", "detail": "Not Found"})
+"""What a service that keeps no reports says to one."""
 SUCCEEDED = events("id: 9\nevent: job.succeeded\ndata: {}\n\n")
 
 
@@ -108,7 +118,6 @@ PUSHED = [
     answer(200, UPLOADED),
     answer(200, MODEL),
     answer(200, MODEL),
-    answer(200, NOTHING),
 ]
 
 

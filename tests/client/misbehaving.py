@@ -55,6 +55,13 @@ class Misbehaving:
         return [f"{one.method} {one.path}" for one in self.seen]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing: who is answered like this may hang up."""
+
+
 @contextmanager
 def misbehaving_server() -> Iterator[Misbehaving]:
     """Such a server on this machine."""
@@ -78,8 +85,7 @@ def misbehaving_server() -> Iterator[Misbehaving]:
         def log_message(self, *_: Any, **__: Any) -> None:
             """Write nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     script.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

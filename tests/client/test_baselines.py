@@ -49,6 +49,38 @@ def test_it_is_set_where_it_is_said(windthrow: Windthrow, to_misbehaving: Misbeh
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [((), "mine"), (("--model-name", "yours"), "yours"), (("--model-name", ""), None)],
+)
+def test_it_is_set_for_the_model_that_is_said_or_else_the_gate_files(
+    windthrow: Windthrow,
+    to_misbehaving: Misbehaving,
+    here: Path,
+    arguments: tuple[str, ...],
+    called: str | None,
+) -> None:
+    (here / "windthrow.yaml").write_text(GATE_FILE)
+    if not arguments:
+        to_misbehaving.will(answer(200, checked()))
+    to_misbehaving.will(answer(200, HELD))
+    ended = windthrow("baseline", "set", "job-1", *MINE, "--branch", "main", *arguments)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(to_misbehaving.seen[-1].body).get("model_name") == called
+    assert ended.stdout == f"host/a/b, {f'model {called}, ' if called else ''}branch main: job-1\n"
+
+
+def test_without_a_model_name_in_the_file_the_checkpoints_is_not_taken(
+    windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
+) -> None:
+    (here / "windthrow.yaml").write_text(GATE_FILE)
+    nameless = checked(model={"file": "model.safetensors", "name": None, "manifest": {}})
+    to_misbehaving.will(answer(200, nameless), answer(200, HELD))
+    ended = windthrow("baseline", "set", "job-1", *MINE, "--branch", "main")
+    assert ended.returncode == 0, ended.stderr
+    assert "model_name" not in json.loads(to_misbehaving.seen[-1].body)
+
+
 def test_without_a_job_it_is_the_newest_that_a_gate_took(
     windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
 ) -> None:
@@ -95,6 +127,27 @@ def test_what_holds_is_shown_with_what_a_gate_would_find(
     assert (shown["baselines"], shown["baseline"], shown["resolved_by"]) == ([HELD], None, None)
 
 
+def test_other_models_of_the_repository_are_shown_and_named(
+    windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
+) -> None:
+    (here / "windthrow.yaml").write_text(GATE_FILE)
+    held = {**HELD, "model_name": "yours"}
+    others = {"baseline": None, "resolved_by": None, "other_names": ["", "yours"]}
+    shown = answer(200, {"items": [held], "next_cursor": None})
+    to_misbehaving.will(answer(200, checked()), shown, answer(200, others))
+    ended = windthrow("baseline", "show", *MINE, "--branch", "main")
+    assert ended.returncode == 0, ended.stderr
+    assert "model_name=mine" in to_misbehaving.lines[-1]
+    assert "model_name" not in to_misbehaving.lines[-2]
+    assert [line.split()[0] for line in ended.stdout.splitlines()[:2]] == ["name", "yours"]
+    said = "finds no baseline; there are baselines there for: a model without a name, yours"
+    assert ended.stdout.splitlines()[-1] == f"a gate here {said}"
+    to_misbehaving.will(answer(200, checked()), shown, answer(200, {"baseline": held, "resolved_by": "tag"}))
+    ended = windthrow("baseline", "show", *MINE, "--tag", "v1", "--model-name", "yours")
+    assert ended.stdout.splitlines()[-1] == "a gate of yours here compares with job-1, found by tag"
+    assert all("model_name=yours" in line for line in to_misbehaving.lines[-2:])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -102,6 +155,7 @@ def test_what_holds_is_shown_with_what_a_gate_would_find(
         ("set", "job-1", *MINE),
         ("set", *MINE, "--branch", "main"),
         ("set", "job-1", *MINE, "--branch", "main", "--force"),
+        ("set", "job-1", *MINE, "--branch", "main", "--file", "nowhere.yaml"),
         ("show",),
     ],
 )

@@ -16,6 +16,8 @@ def test_from_a_file_to_its_results(caller: Caller, client: Client, tmp_path: Pa
     model = client.push(random_checkpoint(tmp_path, seed=71), name="seventy-one", manifest=DIGITS)
     assert (model.state, model.name) == ("ready", "seventy-one")
     assert client.models(name="seventy-one") == [model] == [client.model(model.id)]
+    assert client.models(sha256=model.sha256) == [model]
+    assert client.models(sha256="0" * 64) == []
     seen: list[Event] = []
     job = client.submit(caller.evaluation(model.id, attacks=[ATTACK, {**ATTACK, "eps": 4}]))
     done = client.wait(job.id, timeout=120, on_event=seen.append)

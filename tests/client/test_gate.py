@@ -10,7 +10,6 @@ import pytest
 from tests.client.gating import (
     FAILED,
     GATE_FILE,
-    NOTHING,
     PASSED,
     PUSHED,
     QUEUED,
@@ -40,10 +39,10 @@ def test_a_model_that_keeps_its_policy_is_0(windthrow: Windthrow, to_misbehaving
     assert "40 % [38, 42]" in row
     assert "at most 45 %" in row
     assert last == "passed: the model keeps the policy"
-    submitted = json.loads(to_misbehaving.seen[6].body)
+    submitted = json.loads(to_misbehaving.seen[5].body)
     assert submitted["client_ref"] == f"gate {'1' * 32} model-1"
     assert (submitted["kind"], submitted["model"]) == ("evaluation", "model-1")
-    asked = json.loads(to_misbehaving.seen[-1].body)
+    asked = json.loads(to_misbehaving.seen[-2].body)
     assert asked == {"gate_file": GATE_FILE, "policy_file": "windthrow.yaml"}
 
 
@@ -67,7 +66,6 @@ def test_looks_are_taken_until_none_is_asked_for(windthrow: Windthrow, to_misbeh
     to_misbehaving.will(
         *until_verdict(looks=3),
         answer(200, open_),
-        answer(200, NOTHING),
         answer(202, {**QUEUED, **other}),
         SUCCEEDED,
         answer(200, {**DONE, **other}),
@@ -82,25 +80,21 @@ def test_looks_are_taken_until_none_is_asked_for(windthrow: Windthrow, to_misbeh
 def test_what_is_compared_is_evaluated_alike_and_moves_once(
     windthrow: Windthrow, to_misbehaving: Misbehaving
 ) -> None:
-    def job(number: int) -> list[Reply]:
-        done = {**DONE, "id": f"job-{number}"}
-        return [
-            answer(200, {"items": [{**done, "client_ref": "another"}], "next_cursor": None}),
-            answer(202, done),
-        ]
+    def job(number: int) -> Reply:
+        return answer(200, {**DONE, "id": f"job-{number}"})
 
     def resolved(model: str) -> Reply:
         return answer(200, {"baseline": {"id": "b", "model": model}, "resolved_by": "branch"})
 
     to_misbehaving.will(
         answer(200, {**checked(baseline={"branch": "main"}), "compares": True}),
-        *PUSHED[:4],
+        *PUSHED,
         resolved("old"),
-        *job(1),
-        *job(2),
+        job(1),
+        job(2),
         problem(409, "baseline_moved"),
         resolved("new"),
-        *job(3),
+        job(3),
         answer(200, PASSED),
     )
     ended = windthrow("gate", "--repository", "host/a/b")
@@ -109,7 +103,8 @@ def test_what_is_compared_is_evaluated_alike_and_moves_once(
     assert [one["model"] for one in specs] == ["model-1", "old", "new"]
     assert len({json.dumps({**one, "model": "", "client_ref": ""}) for one in specs}) == 1
     asked = json.loads(to_misbehaving.seen[-1].body)["baseline"]
-    assert asked == {"repository": "host/a/b", "branch": "main", "evaluation": "job-3"}
+    place = {"repository": "host/a/b", "model_name": "mine", "branch": "main"}
+    assert asked == {**place, "evaluation": "job-3"}
 
 
 def test_a_baseline_that_cannot_be_evaluated_alike_is_left_to_the_verdict(
@@ -117,11 +112,9 @@ def test_a_baseline_that_cannot_be_evaluated_alike_is_left_to_the_verdict(
 ) -> None:
     to_misbehaving.will(
         answer(200, {**checked(baseline={"branch": "main"}), "compares": True}),
-        *PUSHED[:4],
+        *PUSHED,
         answer(200, {"baseline": {"id": "b", "model": "old"}, "resolved_by": "branch"}),
-        answer(200, NOTHING),
         answer(202, DONE),
-        answer(200, NOTHING),
         problem(422, "invalid_request", "the model has no task 'depth'"),
         answer(200, FAILED),
     )
@@ -129,7 +122,7 @@ def test_a_baseline_that_cannot_be_evaluated_alike_is_left_to_the_verdict(
     assert ended.returncode == 1
     assert "cannot be evaluated like this: the model has no task 'depth'" in ended.stderr
     asked = json.loads(to_misbehaving.seen[-1].body)["baseline"]
-    assert asked == {"repository": "host/a/b", "branch": "main"}
+    assert asked == {"repository": "host/a/b", "model_name": "mine", "branch": "main"}
 
 
 def test_a_file_that_is_wrong_is_marked_at_its_lines(

@@ -54,10 +54,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def ship(here: Path, *, seed: int, most: float = 1000.0, more: str = "") -> None:
+def ship(here: Path, *, seed: int, name: str | None = None, most: float = 1000.0, more: str = "") -> None:
     """Commit a model and its gate file."""
     random_checkpoint(here, seed=seed).rename(here / "model.safetensors")
-    (here / "windthrow.yaml").write_text(GATE_FILE.format(name=f"gated-{seed}", most=most) + more)
+    (here / "windthrow.yaml").write_text(GATE_FILE.format(name=name or f"gated-{seed}", most=most) + more)
     git("add", "--all")
     git("commit", "--quiet", "--message", f"model {seed}")
 
@@ -98,7 +98,7 @@ def test_a_model_passes_leaves_reports_and_becomes_the_baseline(windthrow: Windt
 
 
 def test_a_model_fails_and_its_lines_are_marked(windthrow: Windthrow, here: Path) -> None:
-    ship(here, seed=92, most=-1000.0)
+    ship(here, seed=96, most=-1000.0)
     ended = windthrow("gate", "--out", "gate", GITHUB_ACTIONS="true")
     assert ended.returncode == 1, ended.stderr
     assert "::error file=windthrow.yaml,line=9,title=windthrow%3A attacked::fail: " in ended.stdout
@@ -110,7 +110,7 @@ def test_a_model_fails_and_its_lines_are_marked(windthrow: Windthrow, here: Path
 
 def test_a_change_is_compared_with_the_model_it_came_from(windthrow: Windthrow, here: Path) -> None:
     git("remote", "set-url", "origin", "https://user:secret@Git.Example.org/acme/compared.git")
-    ship(here, seed=93, more=COMPARES)
+    ship(here, seed=93, name="compared", more=COMPARES)
     first = windthrow("gate", "--json")
     assert first.returncode == 4, first.stderr
     verdict = json.loads(first.stdout)
@@ -125,7 +125,7 @@ def test_a_change_is_compared_with_the_model_it_came_from(windthrow: Windthrow, 
 
     assert windthrow("baseline", "set", "--commit", git("rev-parse", "HEAD")).returncode == 0
     git("checkout", "--quiet", "-b", "change")
-    ship(here, seed=94, more=COMPARES + "baseline: {branch: main}\n")
+    ship(here, seed=94, name="compared", more=COMPARES + "baseline: {branch: main}\n")
     second = windthrow("gate", "--json")
     assert second.returncode in (0, 1), second.stderr
     compared = json.loads(second.stdout)["baseline"]

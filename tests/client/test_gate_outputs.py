@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from windthrow import FieldProblem
+from windthrow._documents import is_link
 from windthrow._gate_text import deadline_minutes, only_warns
 from windthrow.cli import unjudged
 from windthrow.cli.endings import Ending
 from windthrow.cli.output import clean
 from windthrow.cli.outputs import Outputs
-from windthrow.cli.surroundings import annotation, is_link, run_address
+from windthrow.cli.surroundings import annotation, run_address
 
-from tests.client.gating import GATE_FILE, PASSED, checked, until_verdict
+from tests.client.gating import GATE_FILE, PASSED, UNPUBLISHED, checked, until_verdict
 from tests.client.misbehaving import Misbehaving, answer
 from tests.client.processes import Windthrow, on_a_terminal
 
@@ -36,8 +37,12 @@ def test_single_reports_and_the_summary_of_github_are_written(
     windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
 ) -> None:
     (here / "step.md").write_text("before\n")
-    files = [answer(200, name.encode()) for name in ("<junit/>", "{}", "passed")]
-    to_misbehaving.will(*until_verdict(), answer(200, PASSED), *files)
+    files = [
+        answer(200, b"<junit/>", kind="application/xml"),
+        answer(200, b"{}", kind="application/sarif+json"),
+        answer(200, b"passed", kind="text/markdown; charset=utf-8"),
+    ]
+    to_misbehaving.will(*until_verdict(), answer(200, PASSED), UNPUBLISHED, *files)
     ended = windthrow(
         "gate",
         "--junit",
@@ -62,20 +67,20 @@ def test_single_reports_and_the_summary_of_github_are_written(
 def test_a_passed_gate_becomes_the_baseline_of_its_branch_commit_and_tag(
     windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
 ) -> None:
-    to_misbehaving.will(*until_verdict(), answer(200, PASSED), *[answer(200, {})] * 2)
+    to_misbehaving.will(*until_verdict(), answer(200, PASSED), UNPUBLISHED, *[answer(200, {})] * 2)
     ci = {"CI_SERVER_HOST": "gitlab.com", "CI_PROJECT_PATH": "acme/depth", "CI_COMMIT_SHA": "a" * 40}
     ended = windthrow("gate", "--set-baseline", **ci, CI_COMMIT_BRANCH="main")
     assert ended.returncode == 0, ended.stderr
     said = [json.loads(one.body) for one in to_misbehaving.seen if one.method == "PUT"]
     assert [(one["kind"], one["ref"]) for one in said] == [("commit", "a" * 40), ("branch", "main")]
-    assert {one["repository"] for one in said} == {"gitlab.com/acme/depth"}
+    assert {(one["repository"], one["model_name"]) for one in said} == {("gitlab.com/acme/depth", "mine")}
     assert here.exists()
 
 
 def test_a_baseline_that_cannot_be_set_does_not_go_unnoticed(
     windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
 ) -> None:
-    to_misbehaving.will(*until_verdict(), answer(200, PASSED), answer(500, {}))
+    to_misbehaving.will(*until_verdict(), answer(200, PASSED), UNPUBLISHED, answer(500, {}))
     ci = {"CI_SERVER_HOST": "gitlab.com", "CI_PROJECT_PATH": "acme/depth", "CI_COMMIT_SHA": "a" * 40}
     ended = windthrow("gate", "--set-baseline", **ci)
     assert ended.returncode == 3

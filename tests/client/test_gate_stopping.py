@@ -7,19 +7,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 from windthrow.cli.cancelling import cancel
 
 from tests.client.gating import (
     FAILED,
-    NOTHING,
     PASSED,
     QUEUED,
     SUCCEEDED,
+    UNPUBLISHED,
     until_submitted,
     until_verdict,
 )
@@ -27,13 +27,17 @@ from tests.client.misbehaving import (
     DONE,
     JOB,
     Misbehaving,
+    Reply,
     answer,
     events,
+    hang_up,
     holding,
 )
 from tests.client.processes import LISTENING, Windthrow
 
 pytestmark = pytest.mark.usefixtures("here")
+
+SUBMITTED = (answer(202, QUEUED),)
 
 
 @pytest.mark.usefixtures("windthrow")
@@ -44,7 +48,7 @@ def test_stopped_after_the_verdict_its_files_stay(to_misbehaving: Misbehaving, h
         arrived.set()
         stopped.wait(60)
 
-    to_misbehaving.will(*until_verdict(), answer(200, FAILED), late)
+    to_misbehaving.will(*until_verdict(), answer(200, FAILED), UNPUBLISHED, late)
     command = [sys.executable, "-m", "windthrow", "gate", "--out", "out"]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ
@@ -80,15 +84,13 @@ def stopped_while_waiting(
     server: Misbehaving,
     *arguments: str,
     number: int,
-    job: dict[str, Any] = QUEUED,
-    listed: dict[str, Any] = NOTHING,
+    submitted: Sequence[Reply] = SUBMITTED,
 ) -> "subprocess.CompletedProcess[str]":
     """A gate that is asked to stop while it waits for its job."""
     released = threading.Event()
     server.will(
-        *until_submitted()[:-1],
-        answer(200, listed),
-        answer(202, job),
+        *until_submitted(),
+        *submitted,
         holding("id: 3\nevent: job.started\ndata: {}\n\n", until=released),
         answer(200, {**JOB, "cancel_requested": True}),
     )
@@ -140,10 +142,11 @@ def test_a_job_that_is_being_submitted_is_cancelled_as_well(to_misbehaving: Misb
 
 
 @pytest.mark.usefixtures("windthrow")
-def test_what_it_attached_to_is_left(to_misbehaving: Misbehaving) -> None:
-    theirs = {**QUEUED, "client_ref": f"gate {'1' * 32} model-1"}
-    listed = {"items": [theirs], "next_cursor": None}
-    ended = stopped_while_waiting(to_misbehaving, number=signal.SIGTERM, job=theirs, listed=listed)
+@pytest.mark.parametrize(
+    "submitted", [answer(200, QUEUED), answer(202, JOB)], ids=["told", "by an older service"]
+)
+def test_what_it_attached_to_is_left(to_misbehaving: Misbehaving, submitted: Reply) -> None:
+    ended = stopped_while_waiting(to_misbehaving, number=signal.SIGTERM, submitted=[submitted])
     assert ended.returncode == 143
     assert "attached to the one that is there" in ended.stderr
     assert not to_misbehaving.lines[-1].endswith("/cancel")
@@ -160,14 +163,11 @@ def test_what_shall_keep_running_is_left(to_misbehaving: Misbehaving) -> None:
 def test_a_job_that_its_owner_cancelled_is_asked_for_anew(
     windthrow: Windthrow, to_misbehaving: Misbehaving
 ) -> None:
-    theirs = {**JOB, "client_ref": f"gate {'1' * 32} model-1"}
     to_misbehaving.will(
-        *until_submitted()[:-1],
-        answer(200, {"items": [theirs], "next_cursor": None}),
-        answer(202, theirs),
+        *until_submitted(),
+        answer(200, QUEUED),
         events("id: 9\nevent: job.cancelled\ndata: {}\n\n"),
-        answer(200, {**theirs, "state": "cancelled"}),
-        answer(200, NOTHING),
+        answer(200, {**JOB, "state": "cancelled"}),
         answer(202, {**QUEUED, "id": "job-2"}),
         SUCCEEDED,
         answer(200, {**DONE, "id": "job-2"}),
@@ -176,3 +176,19 @@ def test_a_job_that_its_owner_cancelled_is_asked_for_anew(
     ended = windthrow("gate")
     assert ended.returncode == 0, ended.stderr
     assert "asking for it anew" in ended.stderr
+    first, anew = (one for one in to_misbehaving.seen if one.path == "/v1/jobs")
+    assert first.body == anew.body
+    assert first.headers["Idempotency-Key"] != anew.headers["Idempotency-Key"]
+
+
+@pytest.mark.usefixtures("windthrow")
+def test_a_job_that_it_made_is_its_own_though_the_answer_was_lost(
+    to_misbehaving: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WINDTHROW_RETRIES", "1")
+    replay = answer(202, QUEUED, Idempotent_Replay="true")
+    ended = stopped_while_waiting(to_misbehaving, number=signal.SIGTERM, submitted=[hang_up(), replay])
+    assert ended.returncode == 143
+    lost, repeated = (one for one in to_misbehaving.seen if one.path == "/v1/jobs")
+    assert lost.headers["Idempotency-Key"] == repeated.headers["Idempotency-Key"]
+    assert to_misbehaving.lines[-1] == "POST /v1/jobs/job-1/cancel"

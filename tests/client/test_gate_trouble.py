@@ -11,10 +11,10 @@ from tests.client.gating import (
     FAILED,
     GATE_FILE,
     MODEL,
-    NOTHING,
     PASSED,
     PUSHED,
     QUEUED,
+    UNPUBLISHED,
     WARNING,
     checked,
     until_submitted,
@@ -241,11 +241,9 @@ def test_a_baseline_whose_model_breaks_its_evaluation_is_none(
     error = {"code": reason, "message": "so it is"}
     to_misbehaving.will(
         answer(200, {**checked(baseline={"branch": "main"}), "compares": True}),
-        *PUSHED[:4],
+        *PUSHED,
         answer(200, {"baseline": {"id": "b", "model": "old"}, "resolved_by": "branch"}),
-        answer(200, NOTHING),
         answer(202, DONE),
-        answer(200, NOTHING),
         answer(202, {**QUEUED, "id": "job-2"}),
         events("id: 9\nevent: job.failed\ndata: {}\n\n"),
         answer(200, {**JOB, "id": "job-2", "state": "failed", "error": error}),
@@ -270,7 +268,7 @@ def test_a_deadline_that_passes_is_3_and_the_jobs_go_on(
 def test_files_that_cannot_be_had_let_nothing_pass(
     windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
 ) -> None:
-    to_misbehaving.will(*until_verdict(), answer(200, PASSED), hang_up())
+    to_misbehaving.will(*until_verdict(), answer(200, PASSED), UNPUBLISHED, hang_up())
     assert windthrow("gate", "--junit", "junit.xml").returncode == 3
     assert not (here / "junit.xml").exists()
 
@@ -278,7 +276,7 @@ def test_files_that_cannot_be_had_let_nothing_pass(
 def test_a_failed_verdict_whose_reports_cannot_be_had_is_not_lost(
     windthrow: Windthrow, to_misbehaving: Misbehaving, here: Path
 ) -> None:
-    to_misbehaving.will(*until_verdict(), answer(200, FAILED), hang_up())
+    to_misbehaving.will(*until_verdict(), answer(200, FAILED), UNPUBLISHED, hang_up())
     ended = windthrow("gate", "--out", "out")
     assert ended.returncode == 1
     assert ended.stdout.splitlines()[-1] == "failed: the model does not keep it"

@@ -68,7 +68,7 @@ class Bench:
             }
         )
         with self.database.session() as session:
-            return submit_job(session, spec, key_id=None, shard_samples=32).id
+            return submit_job(session, spec, key_id=None, shard_samples=32).job.id
 
     def submit_transferability(self, *models: UUID) -> UUID:
         """A transferability job over 64 samples in slices of 32."""
@@ -81,7 +81,7 @@ class Bench:
             }
         )
         with self.database.session() as session:
-            return submit_job(session, spec, key_id=None, shard_samples=32).id
+            return submit_job(session, spec, key_id=None, shard_samples=32).job.id
 
     def job(self, job_id: UUID) -> Job:
         with self.database.session() as session:

@@ -50,7 +50,7 @@ class Trainings(Bench):
     def train(self, **changes: Any) -> UUID:
         spec = training(**changes)
         with self.database.session() as session:
-            return submit_job(session, spec, key_id=None).id
+            return submit_job(session, spec, key_id=None).job.id
 
     def kept(self) -> dict[UUID | None, int]:
         with self.database.session() as session:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from secrets import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
+from windthrow._documents import mapping, name
 from windthrow._http import Answer, Request, nonsense
 from windthrow.errors import ServiceError, Unavailable
 
@@ -131,10 +132,10 @@ class Calls:
                 lambda page: _page(read, page), Request("GET", path, params=params)
             )
             found += items
-            if cursor is None:
+            if cursor is None or not items:
                 break
             params["cursor"] = cursor
-        return found
+        return found[:limit]
 
 
 def record(read: Callable[[Json], T], answer: Answer) -> T:
@@ -146,9 +147,10 @@ def record(read: Callable[[Json], T], answer: Answer) -> T:
     document = answer.json()
     try:
         return read(document)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         nonsense(answer, error)
 
 
 def _page(read: Callable[[Json], T], page: Json) -> tuple[list[T], str | None]:
-    return [read(item) for item in page["items"]], page["next_cursor"]
+    cursor = page["next_cursor"]
+    return [read(mapping(item)) for item in page["items"]], None if cursor is None else name(cursor)

@@ -52,7 +52,8 @@ class GateClient:
             job_id: a succeeded evaluation.
             gate_file: the text of a `windthrow.yaml`; it plans looks, and the verdict says which to take next.
             policy: a policy alone, instead.
-            baseline: an evaluation's id, or where to look: `repository` and `merge_base`, `branch` or `tag`.
+            baseline: an evaluation's id, or where to look: `repository` and `merge_base`, `branch` or `tag`; and with a
+                policy alone perhaps `model_name`, which a gate file says itself.
             transferability: id of the model's transferability job, for rules on it.
             policy_file: the file's path from the repository's root.
             report: an address to point to.
@@ -97,27 +98,102 @@ class GateClient:
             )
         )
 
-    def baselines(self, repository: str | None = None, *, ended: bool = False, limit: int = 50) -> list[Json]:
+    def publish_report(
+        self,
+        job_id: str,
+        *,
+        gate_file: str | None = None,
+        policy: Mapping[str, Any] | None = None,
+        baseline: str | Mapping[str, Any] | None = None,
+        transferability: str | None = None,
+        policy_file: str | None = None,
+        report: str | None = None,
+        trial: bool = False,
+        days: int | None = None,
+    ) -> Json:
+        """Let the service keep the same verdict's page: whoever has its `url` can read it, without a key.
+
+        Args:
+            job_id: a succeeded evaluation.
+            gate_file: the text of a `windthrow.yaml`.
+            policy: a policy alone, instead.
+            baseline: as of `verdict`.
+            transferability: id of the model's transferability job, for rules on it.
+            policy_file: the file's path from the repository's root.
+            report: an address for the page to point to, such as the CI's run.
+            trial: as of `verdict`.
+            days: for how long it is kept; the service's 90 unless said.
+        """
+        return complete(
+            self._operations.publish_report(
+                job_id,
+                gate_file=gate_file,
+                policy=policy,
+                baseline=baseline,
+                transferability=transferability,
+                policy_file=policy_file,
+                report=report,
+                trial=trial,
+                days=days,
+            )
+        )
+
+    def reports(self, job_id: str | None = None, *, limit: int = 50) -> list[Json]:
+        """Reports that the service keeps, newest first, without their addresses.
+
+        Args:
+            job_id: only those on this evaluation.
+            limit: so many at most.
+        """
+        return complete(self._operations.reports(job_id, limit=limit))
+
+    def withdraw_report(self, report_id: str) -> None:
+        """Let a report's address lead nowhere from now on."""
+        complete(self._operations.withdraw_report(report_id))
+
+    def baselines(
+        self,
+        repository: str | None = None,
+        *,
+        model_name: str | None = None,
+        ended: bool = False,
+        limit: int = 50,
+    ) -> list[Json]:
         """Baselines, newest first: those that hold, of this repository if one is given.
 
         Args:
             repository: such as `github.com/acme/depth`.
+            model_name: of the model that the repository calls so; "" of the one that it does not name.
             ended: also those that were replaced or retired.
             limit: so many at most.
         """
-        return complete(self._operations.baselines(repository, ended=ended, limit=limit))
+        return complete(
+            self._operations.baselines(repository, model_name=model_name, ended=ended, limit=limit)
+        )
 
     def resolve_baseline(
         self,
         repository: str,
         *,
+        model_name: str = "",
         merge_base: str | None = None,
         branch: str | None = None,
         tag: str | None = None,
     ) -> Json:
-        """The baseline that holds at the merge base, else at the branch, else at the tag; `baseline` may be None."""
+        """The baseline that holds at the merge base, else at the branch, else at the tag; `baseline` may be None.
+
+        Args:
+            repository: such as `github.com/acme/depth`.
+            model_name: what the repository calls the model, its gate file's `model.name`; "" where it names none. That
+                of another model is none; `other_names` say whether there is one.
+            merge_base: a commit's whole id.
+            branch: a name.
+            tag: a name.
+        """
         return complete(
-            self._operations.resolve_baseline(repository, merge_base=merge_base, branch=branch, tag=tag)
+            self._operations.resolve_baseline(
+                repository, model_name=model_name, merge_base=merge_base, branch=branch, tag=tag
+            )
         )
 
     def set_baseline(
@@ -127,22 +203,30 @@ class GateClient:
         repository: str,
         kind: str,
         ref: str,
+        model_name: str = "",
         note: str | None = None,
         force: bool = False,
     ) -> Json:
-        """Let a repository's verdicts compare with an evaluation.
+        """Let verdicts on a repository's model compare with an evaluation.
 
         Args:
             job_id: a succeeded evaluation.
             repository: such as `github.com/acme/depth`.
             kind: what `ref` is: `commit`, `branch` or `tag`.
             ref: a commit's whole id, or a name.
+            model_name: what the repository calls the model, its gate file's `model.name`; "" where it names none.
             note: why, for people.
             force: take an evaluation with error flags; `note` must say why.
         """
         return complete(
             self._operations.set_baseline(
-                job_id, repository=repository, kind=kind, ref=ref, note=note, force=force
+                job_id,
+                repository=repository,
+                kind=kind,
+                ref=ref,
+                model_name=model_name,
+                note=note,
+                force=force,
             )
         )
 
@@ -156,6 +240,7 @@ class GateClient:
         deadline: float | None = None,
         policy_file: str | None = None,
         report: str | None = None,
+        publish: bool = False,
         progress: SendProgress | None = None,
         on_step: OnStep | None = None,
     ) -> Gated:
@@ -172,6 +257,8 @@ class GateClient:
             deadline: seconds that it may take; as many as the text says unless said.
             policy_file: the text's path from the repository's root, for reports.
             report: an address that reports point to.
+            publish: let the service keep the last look's page for whoever has its link, as `report` of the files; if
+                that cannot be had, `report` stays what it is.
             progress: hears how many of how many bytes of the checkpoint are sent.
             on_step: hears of every step.
 
@@ -190,6 +277,7 @@ class GateClient:
                 deadline=deadline,
                 policy_file=policy_file,
                 report=report,
+                publish=publish,
                 progress=progress,
                 on_step=on_step,
             )

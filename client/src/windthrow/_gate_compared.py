@@ -8,17 +8,41 @@ from windthrow.errors import JobFailed, RequestError, ServiceError
 from windthrow.gates import Look, Plan, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from windthrow._gate_jobs import Asked, GateJobs, OnStep
     from windthrow._operations import Operations
     from windthrow.records import Job, Json
 
 UNPROCESSABLE = 422
 
+UNNAMED = "a model without a name"
 
 NOWHERE = (
     "rules compare with a baseline, and nothing says where one would be: there is no git repository with a remote "
     "called origin; --repository and --branch say it too"
 )
+
+
+def place_of(said: Mapping[str, str | None], model_name: str | None) -> Json:
+    """Where to look for a gated model's baseline; empty where it is not said in what repository, or where in it.
+
+    Args:
+        said: `repository`, and `merge_base`, `branch` and `tag`, each perhaps None.
+        model_name: of the gate file; never the checkpoint's, which is another with every build.
+    """
+    found = {name: value for name, value in said.items() if value}
+    if "repository" not in found or found.keys().isdisjoint(("merge_base", "branch", "tag")):
+        return {}
+    return {"model_name": model_name, **found} if model_name else found
+
+
+def others_said(found: Json) -> str:
+    """Which models have a baseline where this one has none, as a sentence goes on; an older service does not say."""
+    names = found.get("other_names")
+    if not isinstance(names, list) or not names:
+        return ""
+    return f"; there are baselines there for: {', '.join(str(name) or UNNAMED for name in names)}"
 
 
 class Compared:
@@ -36,7 +60,7 @@ class Compared:
 
         Args:
             plan: of the gate.
-            place: where its repository's baseline may be; empty where nothing says it.
+            place: where its baseline may be, from `place_of`; empty where nothing says it.
 
         Raises:
             ServiceError: the answer makes no sense.
@@ -54,7 +78,7 @@ class Compared:
         baseline = found.get("baseline")
         if baseline is None:
             where = ", ".join(f"{name} {value}" for name, value in place.items())
-            self._tell(Step("baseline", f"there is no baseline at {where}"))
+            self._tell(Step("baseline", f"there is no baseline at {where}{others_said(found)}"))
             self._model, self._place = None, place
             return
         if not isinstance(baseline, dict) or not isinstance(baseline.get("model"), str):

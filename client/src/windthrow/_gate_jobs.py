@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     OnStep = Callable[[Step], None]
 
-LOOKED_AT = 50
-"""So many of a model's newest jobs are looked at for one that is attached to."""
-
 
 class Deadline:
     """The moment until which a gate waits."""
@@ -90,11 +87,9 @@ class GateJobs:
         """
         self._deadline.left(f"{what} is not submitted")
         ref = f"gate {digest[:32]} {model}"
-        before = await self._operations.jobs(kind=spec["kind"], model=model, limit=LOOKED_AT)
-        there = {job.id for job in before if job.client_ref == ref}
         self._tell(Step("submitting", f"submitting {what}"))
         job = await self._operations.submit({**spec, "client_ref": ref})
-        mine = job.id not in there and job.state == "queued"
+        mine = not job.attached and job.state == "queued"  # older services do not tell what was attached to
         how = "submitted" if mine else f"attached to the one that is there, {job.state}"
         self._tell(Step("job", f"{what}: job {job.id}, {how}", job=job, mine=mine))
         return Asked(job, spec, digest, model, what, mine)

@@ -6,6 +6,7 @@ Nothing is kept here: a gate that was killed and is run again pushes nothing twi
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from windthrow._calls import Calls, record
 from windthrow._files import below
 from windthrow._gate_calls import check_request
-from windthrow._gate_compared import Compared
+from windthrow._gate_compared import Compared, place_of
 from windthrow._gate_jobs import Asked, Deadline, GateJobs
 from windthrow._gate_text import DAY, deadline_minutes
-from windthrow.errors import RequestError, ServiceError, WaitTimeout
+from windthrow.errors import RequestError, ServiceError, WaitTimeout, WindthrowError
 from windthrow.gates import Gated, Look, Plan, Step, check_verdict, following
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 15.0
 """Calls end this long after the deadline, so that what was done in time still gets its verdict."""
+PUBLISH_SECONDS = 30.0
+"""For no longer does a verdict wait for its report to be published."""
+NO_SUCH_CALL = frozenset({404, 405})
 TRIES = 2
 """How often a baseline is looked up, if it is another model's by the time of the verdict."""
 
@@ -49,6 +53,7 @@ class Wanted:
     deadline: float | None
     policy_file: str | None
     report: str | None
+    publish: bool
     progress: SendProgress | None
     on_step: OnStep | None
 
@@ -67,6 +72,7 @@ class _Gate:
     def __init__(self, calls: Calls, within: Within, wanted: Wanted, deadline: Deadline) -> None:
         self._wanted = wanted
         self._deadline = deadline
+        self._within = within
         self._calls = calls.until(math.inf)
         self._operations = within(self._calls)
         self._jobs = GateJobs(self._operations, deadline, self._tell)
@@ -93,7 +99,23 @@ class _Gate:
             gated = await self._look(plan, look, model=model, transfer=transfer)
             done.append(gated.job)
             look = following(gated.verdict, looks, look)
-        return replace(gated, jobs=tuple(done))
+        return await self._published(replace(gated, jobs=tuple(done)))
+
+    async def _published(self, gated: Gated) -> Gated:
+        """The same with its report's address; as it is where that is not wanted, or cannot be had."""
+        if not self._wanted.publish:
+            return gated
+        by = min(self._calls.deadline, time.monotonic() + PUBLISH_SECONDS)
+        try:
+            published = await self._within(self._calls.until(by)).publish_report(gated.job.id, **gated.asked)
+        except WindthrowError as error:
+            older = isinstance(error, RequestError) and error.status in NO_SUCH_CALL
+            why = "the service is too old for that" if older else str(error)
+            self._tell(Step("note", f"no report is published: {why}"))
+            return gated
+        address = published["url"]
+        self._tell(Step("report", f"the report is published at {address}", document=published))
+        return replace(gated, asked={**gated.asked, "report": address})
 
     def _bound(self) -> None:
         self._calls.deadline = self._deadline.at + GRACE_SECONDS
@@ -136,8 +158,7 @@ class _Gate:
     async def _place(self, plan: Plan) -> Json:
         said = self._wanted.place
         place = await self._calls.transport.run(partial(said, plan.file)) if callable(said) else said
-        found = {name: value for name, value in (place or {}).items() if value}
-        return found if "repository" in found and len(found) > 1 else {}
+        return place_of(place or {}, plan.file["model"].get("name"))
 
     async def _transferability(self, plan: Plan, model: Model) -> Asked | None:
         if plan.transferability is None:

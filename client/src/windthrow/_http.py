@@ -7,8 +7,9 @@ import math
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
+from windthrow._documents import parsed
 from windthrow.errors import (
     AuthError,
     FieldProblem,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from windthrow._files import FilePart
     from windthrow.records import Json
 
+OK = 200
 NOT_MODIFIED = 304
 PASSING = frozenset({408, 429, 502, 503, 504})
 """Statuses of troubles that may pass by themselves."""
@@ -90,12 +92,23 @@ class Answer:
             ServiceError: it is none.
         """
         try:
-            document = json.loads(self.body)
-        except ValueError as error:
+            return parsed(self.body)
+        except (TypeError, ValueError) as error:
             raise ServiceError(_nonsense(self)) from error
-        if not isinstance(document, dict):
+
+    def file(self, kind: str | None) -> bytes:
+        """The body as a file of a media type; of any, with None.
+
+        Raises:
+            ServiceError: it is none.
+        """
+        if self.status != OK or kind not in (None, self._kind):
             raise ServiceError(_nonsense(self))
-        return cast("Json", document)
+        return self.body
+
+    @property
+    def _kind(self) -> str:
+        return self.headers.get("content-type", "no content type").split(";")[0].strip().lower()
 
     def check(self) -> Answer:
         """The answer itself if it is what was asked for.
@@ -114,23 +127,23 @@ class Answer:
 
 def _error(answer: Answer) -> WindthrowError:
     problem = _problem(answer)
-    detail = str(problem["detail"]) if problem else _nonsense(answer)
+    detail = problem["detail"] if problem else _nonsense(answer)
     pause = _retry_after(answer)
     if answer.status in (401, 403):  # in other words than the service's it is a proxy that refuses
         return AuthError(detail) if problem else ServiceError(detail)
     if answer.status in PASSING and not (answer.status == 429 and problem and pause is None):
         return Unavailable(detail, retry_after=pause)
     if problem is None or answer.status >= 500:
-        found = f" (request {problem['request_id']})" if problem and problem.get("request_id") else ""
-        return ServiceError(detail + found)
+        request_id = _id(problem) if problem else None
+        return ServiceError(detail + (f" (request {request_id})" if request_id else ""))
     if problem["code"] in OF_THE_JOB:
         return JobFailed(detail)
     return RequestError(
         detail,
-        code=str(problem["code"]),
+        code=problem["code"],
         status=answer.status,
         errors=_places(problem),
-        request_id=problem.get("request_id"),
+        request_id=_id(problem),
     )
 
 
@@ -139,7 +152,13 @@ def _problem(answer: Answer) -> Json | None:
         document = answer.json()
     except ServiceError:
         return None
-    return document if {"code", "detail"} <= document.keys() else None
+    well = isinstance(document.get("code"), str) and isinstance(document.get("detail"), str)
+    return document if well else None
+
+
+def _id(problem: Json) -> str | None:
+    said = problem.get("request_id")
+    return said if isinstance(said, str) else None
 
 
 def _places(problem: Json) -> list[FieldProblem]:
@@ -172,11 +191,11 @@ def _retry_after(answer: Answer) -> float | None:
     said = answer.headers.get("retry-after")
     if said is None:
         return None
-    if said.strip().isdigit():
+    if said.isascii() and said.strip().isdigit():
         return float(said)
     try:
         return max(0.0, parsedate_to_datetime(said).timestamp() - time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
 

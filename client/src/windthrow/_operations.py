@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
 from windthrow import _gating
-from windthrow._calls import Calls
+from windthrow._calls import Calls, record
 from windthrow._gate_calls import GateCalls
-from windthrow._http import Request
+from windthrow._http import OK, Request
 from windthrow._sending import send_file
 from windthrow._waiting import job_path, until_over
 from windthrow.errors import JobFailed, ModelRejected, WaitTimeout
@@ -129,19 +130,22 @@ class Operations(GateCalls):
         """A model."""
         return await self._calls.record(Model.read, Request("GET", f"{MODELS}/{quote(model_id, safe='')}"))
 
-    async def models(self, *, name: str | None = None, limit: int = 50) -> list[Model]:
-        """Models, newest first; those of exactly this name if one is given."""
-        return await self._calls.listed(Model.read, MODELS, limit=limit, name=name)
+    async def models(
+        self, *, name: str | None = None, sha256: str | None = None, limit: int = 50
+    ) -> list[Model]:
+        """Models, newest first; those of exactly this name, or of the file with this SHA-256, if one is given."""
+        return await self._calls.listed(Model.read, MODELS, limit=limit, name=name, sha256=sha256)
 
     async def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Queue a job: an evaluation, a transferability job, a training or a study, as its `kind` says.
 
         Args:
-            spec: the job's document; with a `client_ref`, submitting it again is the same job.
+            spec: the job's document; with a `client_ref`, submitting it again is the same job, which is `attached` to.
             idempotency_key: makes this very call safe to repeat in another process; in this one it always is.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
-        return await self._calls.record(Job.read, Request.sending(JOBS, spec, headers))
+        answer = await self._calls.answer(Request.sending(JOBS, spec, headers))
+        return replace(record(Job.read, answer), attached=answer.status == OK)  # a job that was made is 202
 
     async def job(self, job_id: str) -> Job:
         """A job as it is now."""
@@ -223,6 +227,7 @@ class Operations(GateCalls):
         deadline: float | None = None,
         policy_file: str | None = None,
         report: str | None = None,
+        publish: bool = False,
         progress: SendProgress | None = None,
         on_step: OnStep | None = None,
     ) -> Gated:
@@ -239,6 +244,8 @@ class Operations(GateCalls):
             deadline: seconds that it may take; as many as the text says unless said.
             policy_file: the text's path from the repository's root, for reports.
             report: an address that reports point to.
+            publish: let the service keep the last look's page for whoever has its link, as `report` of the files; if
+                that cannot be had, `report` stays what it is.
             progress: hears how many of how many bytes of the checkpoint are sent.
             on_step: hears of every step.
 
@@ -256,6 +263,7 @@ class Operations(GateCalls):
             deadline=deadline,
             policy_file=policy_file,
             report=report,
+            publish=publish,
             progress=progress,
             on_step=on_step,
         )
@@ -263,7 +271,7 @@ class Operations(GateCalls):
 
     async def _csv(self, path: str, **params: str) -> str:
         answer = await self._calls.answer(Request("GET", path, params={**params, "format": "csv"}))
-        return answer.body.decode("utf-8", "replace")
+        return answer.file("text/csv").decode("utf-8", "replace")
 
 
 def _ending(job: Job) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from windthrow._calls import record
 from windthrow._files import FilePart, measure
 from windthrow._http import Request
-from windthrow.errors import RequestError, Unavailable
+from windthrow.errors import RequestError, ServiceError, Unavailable
 from windthrow.records import Upload
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ async def send_file(calls: Calls, path: Path, *, name: str, progress: SendProgre
     if upload is None:
         declared = {"sha256": sha256, "size": size, "name": name[:200]}
         upload = await calls.record(Upload.read, Request.sending(UPLOADS, declared))
+        if upload.size != size:
+            raise ServiceError(
+                f"the service takes {path.name} for a file of {upload.size} bytes; it has {size}"
+            )
     if upload.state != "complete":
         return await _send_rest(calls, upload, path, progress)
     if progress is not None:
@@ -55,10 +61,10 @@ async def _send_rest(calls: Calls, upload: Upload, path: Path, progress: SendPro
         try:
             return await _send_once(calls, upload, path, progress)
         except Unavailable as error:
-            if attempt >= calls.patience.retries:
+            if attempt >= calls.patience.retries or time.monotonic() >= calls.deadline:
                 raise
             await calls.pause(error, calls.patience.delay(attempt))
-        upload = await calls.record(Upload.read, Request("GET", f"{UPLOADS}/{upload.id}"))
+        upload = await calls.record(Upload.read, Request("GET", _path(upload)))
         attempt = 0 if upload.received > before else attempt + 1
     return upload
 
@@ -72,7 +78,7 @@ async def _send_once(calls: Calls, upload: Upload, path: Path, progress: SendPro
     """
     put = Request(
         "PUT",
-        f"{UPLOADS}/{upload.id}/content",
+        f"{_path(upload)}/content",
         headers={"Upload-Offset": str(upload.received), "Content-Type": "application/octet-stream"},
         body=FilePart(path, upload.received, upload.size, progress),
         patience=FINISHING_SECONDS,
@@ -85,3 +91,7 @@ async def _send_once(calls: Calls, upload: Upload, path: Path, progress: SendPro
         if spoilt or error.code in WORTH_ANOTHER_LOOK:
             raise Unavailable(str(error)) from error
         raise
+
+
+def _path(upload: Upload) -> str:
+    return f"{UPLOADS}/{quote(upload.id, safe='')}"

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import Future, wait
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import httpx
 
+from windthrow._bounds import ENCODING, TRANSFER_SECONDS, Body, Limit, check_plain
 from windthrow._files import FilePart
 from windthrow._http import Answer, Request
 from windthrow._version import __version__
-from windthrow.errors import AuthError, RequestError, Unavailable
+from windthrow.errors import AuthError, RequestError, ServiceError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
 T = TypeVar("T")
@@ -39,7 +42,8 @@ class Stream:
 class Transport(Protocol):
     """What the client needs of the world.
 
-    `send` and `stream` raise Unavailable when nobody answers or the answer breaks off.
+    `send` and `stream` raise Unavailable when nobody answers, or the answer breaks off or takes too long, and
+    ServiceError where it is larger than answers are.
     """
 
     async def send(self, request: Request) -> Answer:
@@ -78,19 +82,29 @@ class BlockingTransport:
 
     async def send(self, request: Request) -> Answer:
         """The answer to a request."""
-        body = _read(request.body) if isinstance(request.body, FilePart) else request.body
+        limit = _limit(request, self._http.timeout, TRANSFER_SECONDS)
         with _reached(self._http.base_url):
-            found = self._http.request(content=body, **_arguments(request, self._http.timeout))
-        return Answer(found.status_code, found.headers, found.content)
+            return _aside(lambda: self._exchange(request, limit), limit)
+
+    def _exchange(self, request: Request, limit: Limit) -> Answer:
+        body = _read(request.body, limit) if isinstance(request.body, FilePart) else request.body
+        with self._http.stream(content=body, **_arguments(request, self._http.timeout)) as found:
+            return _whole(found, limit)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
         """The answer to a request, its body as it comes."""
+        limit = _limit(request, self._http.timeout, 0.0)
         with _reached(self._http.base_url):
-            opened = self._http.stream(**_arguments(request, self._http.timeout))
-            with opened as found:
-                body = b"" if found.status_code == httpx.codes.OK else found.read()
-                yield Stream(Answer(found.status_code, found.headers, body), _each(found.iter_bytes()))
+            asked = self._http.build_request(**_arguments(request, self._http.timeout))
+            found = _aside(lambda: self._http.send(asked, stream=True), limit)
+            try:
+                if found.status_code == httpx.codes.OK:
+                    yield Stream(Answer(found.status_code, found.headers, b""), _each(found, limit))
+                else:
+                    yield Stream(_aside(lambda: _whole(found, limit), limit), _of(()))
+            finally:
+                found.close()
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -114,19 +128,29 @@ class AsyncTransport:
 
     async def send(self, request: Request) -> Answer:
         """The answer to a request."""
-        body = _read_aside(request.body) if isinstance(request.body, FilePart) else request.body
+        limit = _limit(request, self._http.timeout, TRANSFER_SECONDS)
         with _reached(self._http.base_url):
-            found = await self._http.request(content=body, **_arguments(request, self._http.timeout))
-        return Answer(found.status_code, found.headers, found.content)
+            return await _within(self._exchange(request, limit), limit)
+
+    async def _exchange(self, request: Request, limit: Limit) -> Answer:
+        body = _read_aside(request.body, limit) if isinstance(request.body, FilePart) else request.body
+        async with self._http.stream(content=body, **_arguments(request, self._http.timeout)) as found:
+            return await _whole_async(found)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
         """The answer to a request, its body as it comes."""
+        limit = _limit(request, self._http.timeout, 0.0)
         with _reached(self._http.base_url):
-            opened = self._http.stream(**_arguments(request, self._http.timeout))
-            async with opened as found:
-                body = b"" if found.status_code == httpx.codes.OK else await found.aread()
-                yield Stream(Answer(found.status_code, found.headers, body), found.aiter_bytes())
+            asked = self._http.build_request(**_arguments(request, self._http.timeout))
+            found = await _within(self._http.send(asked, stream=True), limit)
+            try:
+                if found.status_code == httpx.codes.OK:
+                    yield Stream(Answer(found.status_code, found.headers, b""), _each_async(found, limit))
+                else:
+                    yield Stream(await _within(_whole_async(found), limit), _of(()))
+            finally:
+                await found.aclose()
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -145,7 +169,12 @@ def _settings(url: str, key: str, timeout: float) -> dict[str, Any]:
     if not (key.isascii() and key.isprintable() and key):
         raise AuthError("an API key is one line of ASCII, wt_…; make one with windthrow-server keys create")
     agent = f"windthrow/{__version__}"
-    headers = {"Authorization": f"Bearer {key}", "User-Agent": agent, "Accept": "application/json, */*"}
+    headers = {
+        "Authorization": f"Bearer {key}",
+        "User-Agent": agent,
+        "Accept": "application/json, */*",
+        "Accept-Encoding": ENCODING,
+    }
     limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
     return {"base_url": url, "headers": headers, "timeout": limits}
 
@@ -154,8 +183,7 @@ def _arguments(request: Request, timeout: httpx.Timeout) -> dict[str, Any]:
     headers: Mapping[str, str] = request.headers
     if isinstance(request.body, FilePart):
         headers = {**headers, "Content-Length": str(request.body.length)}
-    left = max(1.0, request.deadline - time.monotonic())
-    patience = min(left, request.patience or timeout.read or left)
+    patience = _limit(request, timeout, 0.0).left
     return {
         "method": request.method,
         "url": request.path,
@@ -163,6 +191,11 @@ def _arguments(request: Request, timeout: httpx.Timeout) -> dict[str, Any]:
         "headers": headers,
         "timeout": httpx.Timeout(patience, connect=timeout.connect, write=timeout.write),
     }
+
+
+def _limit(request: Request, timeout: httpx.Timeout, transfer: float) -> Limit:
+    """How long a request may take; its body is not counted while it is being sent."""
+    return Limit(request.patience or timeout.read or CONNECT_SECONDS, transfer, request.deadline)
 
 
 @contextmanager
@@ -186,29 +219,123 @@ def _understood(url: str) -> Iterator[None]:
 def _reached(url: httpx.URL) -> Iterator[None]:
     try:
         yield
+    except httpx.InvalidURL as error:
+        raise ServiceError(f"what the service names makes no URL: {error}") from error
     except httpx.HTTPError as error:
         why = "nothing came for too long" if isinstance(error, httpx.TimeoutException) else str(error)
         at = str(url).rstrip("/")
         raise Unavailable(f"{at} cannot be reached: {why or type(error).__name__}") from error
 
 
-async def _each(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+def _aside(work: Callable[[], T], limit: Limit) -> T:
+    """Do what blocks in a thread, and leave it alone there when it takes too long or nobody waits for it any more.
+
+    Neither the name of a host that is looked up nor headers that come letter by letter can be interrupted.
+
+    Raises:
+        Unavailable: it takes too long.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where it is waited for
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        while not done.done():
+            limit.check()
+            wait([done], timeout=max(0.0, limit.left))
+        return done.result()
+    finally:
+        if not done.done():
+            limit.end()
+
+
+async def _within(work: Coroutine[Any, Any, T], limit: Limit) -> T:
+    """Do it, and cancel it when it takes too long.
+
+    Raises:
+        Unavailable: it takes too long.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            limit.check()
+            await asyncio.wait({task}, timeout=max(0.0, limit.left))
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _whole(found: httpx.Response, limit: Limit) -> Answer:
+    body = Body(found.headers)
+    for chunk in found.iter_raw():
+        limit.check()
+        body.feed(chunk)
+    return Answer(found.status_code, found.headers, body.whole())
+
+
+async def _whole_async(found: httpx.Response) -> Answer:
+    body = Body(found.headers)
+    async for chunk in found.aiter_raw():
+        body.feed(chunk)
+    return Answer(found.status_code, found.headers, body.whole())
+
+
+async def _each(found: httpx.Response, limit: Limit) -> AsyncIterator[bytes]:
+    """What comes, as long as something does."""
+    check_plain(found.headers)
+    chunks = found.iter_raw()
+    while True:
+        limit.renew()
+        chunk = _aside(lambda: next(chunks, None), limit)
+        if chunk is None:
+            return
+        yield chunk
+
+
+async def _each_async(found: httpx.Response, limit: Limit) -> AsyncIterator[bytes]:
+    check_plain(found.headers)
+    chunks = found.aiter_raw()
+    while True:
+        limit.renew()
+        chunk = await _within(_next(chunks), limit)
+        if chunk is None:
+            return
+        yield chunk
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    async for chunk in chunks:
+        return chunk
+    return None
+
+
+async def _of(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
 
 
-def _read(part: FilePart) -> Iterator[bytes]:
+def _read(part: FilePart, limit: Limit) -> Iterator[bytes]:
     sent = 0
     for chunk in part.chunks():
+        limit.check()
         yield chunk
+        limit.renew()
         sent += len(chunk)
         part.tell(sent)
 
 
-async def _read_aside(part: FilePart) -> AsyncIterator[bytes]:
+async def _read_aside(part: FilePart, limit: Limit) -> AsyncIterator[bytes]:
     """The same, each chunk read in a thread."""
     chunks, sent = part.chunks(), 0
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
         yield chunk
+        limit.renew()
         sent += len(chunk)
         part.tell(sent)

@@ -101,7 +101,13 @@ class _Wait:
     async def _events(self) -> AsyncGenerator[Event, None]:
         """Events until the stream breaks off, the deadline is near, or nothing sensible comes."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self._last_id)}
-        request = Request("GET", f"{self._path}/events", headers=headers, patience=SILENCE_SECONDS)
+        request = Request(
+            "GET",
+            f"{self._path}/events",
+            headers={**headers, "Accept-Encoding": "identity"},
+            patience=SILENCE_SECONDS,
+            deadline=self._deadline,
+        )
         reader = EventReader(self._last_id)
         try:
             async with self._calls.transport.stream(request) as stream:
@@ -135,7 +141,8 @@ class _Wait:
             await self._breathe(early)
             return self._told
         job = record(Job.read, answer)
-        self._etag = answer.headers.get("etag", "")
+        etag = answer.headers.get("etag", "")
+        self._etag = etag if etag.isascii() else ""
         unchanged = self._told is not None and job.document == self._told.document
         await self._breathe(not job.over and (not self._etag or (early and unchanged)))
         if not self._ended:

@@ -126,15 +126,15 @@ class Client(GateClient):
         """A model."""
         return complete(self._operations.model(model_id))
 
-    def models(self, *, name: str | None = None, limit: int = 50) -> list[Model]:
-        """Models, newest first; those of exactly this name if one is given."""
-        return complete(self._operations.models(name=name, limit=limit))
+    def models(self, *, name: str | None = None, sha256: str | None = None, limit: int = 50) -> list[Model]:
+        """Models, newest first; those of exactly this name, or of the file with this SHA-256, if one is given."""
+        return complete(self._operations.models(name=name, sha256=sha256, limit=limit))
 
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Queue a job: an evaluation, a transferability job, a training or a study, as its `kind` says.
 
         Args:
-            spec: the job's document; with a `client_ref`, submitting it again is the same job.
+            spec: the job's document; with a `client_ref`, submitting it again is the same job, which is `attached` to.
             idempotency_key: makes this very call safe to repeat in another process; in this one it always is.
         """
         return complete(self._operations.submit(spec, idempotency_key=idempotency_key))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from windthrow._documents import flag, mapping, name, whole
+from windthrow._gate_text import DAY
 from windthrow.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ EXIT_CODES = {"passed": 0, "failed": 1, "inconclusive": 4, "no_baseline": 4}
 STATUSES = frozenset({"pass", "fail", "warn", "inconclusive", "waived", "error", "no_baseline"})
 """What an outcome may be."""
 UNMET = frozenset({"fail", "error", "inconclusive", "no_baseline"})
-"""What no outcome of the level `error` is where a verdict has passed."""
+"""What an outcome of the level `warn` alone may be where a verdict has passed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Look:
     @classmethod
     def read(cls, document: Json) -> Look:
         """A look as the service describes it."""
-        return cls(_whole(document["number"]), _mapping(document["evaluation"]), _text(document["digest"]))
+        return cls(whole(document["number"]), mapping(document["evaluation"]), name(document["digest"]))
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,21 @@ class Plan:
     def read(cls, document: Json) -> Plan:
         """A plan as the service describes it."""
         file, looks, other = document["file"], document["looks"], document.get("transferability")
-        _text(file["model"]["file"])
-        _whole(file["deadline_minutes"])
+        model = mapping(mapping(file)["model"])
+        name(model["file"])
+        mapping(model.get("manifest") or {})
+        name(model.get("name") or "unnamed")
+        mapping(file.get("baseline") or {})
+        if not 1 <= whole(file["deadline_minutes"]) <= DAY:
+            raise ValueError("no deadline")
         if looks is not None and not looks:
-            raise TypeError("no looks")
+            raise ValueError("no looks")
         return cls(
-            file=_mapping(file),
-            lines=_mapping(document["lines"]),
-            compares=bool(document["compares"]),
+            file=file,
+            lines=mapping(document["lines"]),
+            compares=flag(document["compares"]),
             looks=None if looks is None else tuple(Look.read(one) for one in looks),
-            transferability=None if other is None else (_mapping(other["spec"]), _text(other["digest"])),
+            transferability=None if other is None else (mapping(other["spec"]), name(other["digest"])),
             document=document,
         )
 
@@ -80,11 +87,11 @@ class Step:
     """Something that happened on the way to a verdict.
 
     Attributes:
-        kind: `checked`, `pushing`, `model`, `baseline`, `submitting`, `job`, `event`, `note` or `verdict`.
+        kind: `checked`, `pushing`, `model`, `baseline`, `submitting`, `job`, `event`, `note`, `verdict` or `report`.
         message: a sentence for people.
         job: that was submitted or attached to, where `kind` is `job`.
         mine: whether this call of `gate` created the job.
-        document: the checked file, or the verdict.
+        document: the checked file, the verdict, or the published report.
         done: how much is done of what an `event` is about, 0 to 1, if it tells.
     """
 
@@ -120,6 +127,17 @@ class Gated:
         return self.jobs[-1]
 
     @property
+    def report(self) -> str | None:
+        """What its files point to: the published page, or what the caller said."""
+        found: str | None = self.asked.get("report")
+        return found
+
+    @property
+    def document(self) -> Json:
+        """The verdict, and what its files point to as `report`, if there is that."""
+        return self.verdict if self.report is None else {**self.verdict, "report": self.report}
+
+    @property
     def exit_code(self) -> int:
         """0 passed, 1 failed, 4 inconclusive or without a baseline."""
         return EXIT_CODES[self.verdict["status"]]
@@ -139,7 +157,7 @@ def check_verdict(verdict: Json, job_id: str, model_id: str) -> Json:
     status, code = verdict.get("status"), verdict.get("exit_code")
     if not isinstance(status, str) or status not in EXIT_CODES:
         raise ServiceError(f"the verdict makes no sense: its status is {status!r}")
-    if isinstance(code, bool) or code != EXIT_CODES[status]:
+    if type(code) is not int or code != EXIT_CODES[status]:
         raise ServiceError(f"the verdict contradicts itself: {status}, with exit code {code!r}")
     if verdict.get("job") != job_id:
         raise ServiceError(f"the verdict is on job {verdict.get('job')!r}, and was asked for on {job_id}")
@@ -160,7 +178,7 @@ def _check_outcomes(status: str, outcomes: object) -> None:
         found = one.get("status")
         if not isinstance(found, str) or found not in STATUSES:
             raise ServiceError(f"the verdict makes no sense: a rule's status is {found!r}")
-        if status == "passed" and one.get("level") == "error" and found in UNMET:
+        if status == "passed" and one.get("level") != "warn" and found in UNMET:
             raise ServiceError(f"the verdict contradicts itself: passed, with a rule that is {found}")
 
 
@@ -180,21 +198,3 @@ def following(verdict: Json, looks: tuple[Look, ...], now: Look) -> Look | None:
     if not found:
         raise ServiceError(f"the verdict asks for look {number!r}, which is none of those left")
     return found[0]
-
-
-def _mapping(value: object) -> Json:
-    if not isinstance(value, dict):
-        raise TypeError("no object")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError("no text")
-    return value
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError("no whole number")
-    return value

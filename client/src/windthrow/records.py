@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from windthrow._documents import flag, mapping, name, names, number, reason, text, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 Json = dict[str, Any]
 
@@ -30,13 +37,16 @@ class Upload:
     @classmethod
     def read(cls, document: Json) -> Upload:
         """An upload as the service describes it."""
+        size, received = whole(document["size"]), whole(document["received"])
+        if not 0 <= received <= size:
+            raise ValueError("more than all of it")
         return cls(
-            id=document["id"],
-            sha256=document["sha256"],
-            size=document["size"],
-            received=document["received"],
-            state=document["state"],
-            name=document["name"],
+            id=name(document["id"]),
+            sha256=text(document["sha256"]),
+            size=size,
+            received=received,
+            state=name(document["state"]),
+            name=_unless_none(text, document["name"]),
             document=document,
         )
 
@@ -68,16 +78,16 @@ class Model:
     def read(cls, document: Json) -> Model:
         """A model as the service describes it."""
         return cls(
-            id=document["id"],
-            name=document["name"],
-            sha256=document["sha256"],
-            state=document["state"],
-            manifest=document["manifest"],
-            reason=document["reason"],
-            parameters=document["parameters"],
-            facts=document["facts"],
-            job=document["job"],
-            created_at=document["created_at"],
+            id=name(document["id"]),
+            name=_unless_none(text, document["name"]),
+            sha256=text(document["sha256"]),
+            state=name(document["state"]),
+            manifest=_unless_none(mapping, document["manifest"]),
+            reason=reason(document["reason"]),
+            parameters=_unless_none(whole, document["parameters"]),
+            facts=_unless_none(mapping, document["facts"]),
+            job=_unless_none(name, document["job"]),
+            created_at=text(document["created_at"]),
             document=document,
         )
 
@@ -101,6 +111,7 @@ class Job:
         models: ids, in the spec's order.
         error: why it failed: `code` and `message`.
         created_at: ISO 8601.
+        attached: whether the `submit` that this is the answer to found it there, instead of making it.
     """
 
     id: str
@@ -113,6 +124,7 @@ class Job:
     error: Json | None
     created_at: str
     document: Json = field(repr=False, compare=False)
+    attached: bool = field(default=False, compare=False)
 
     @property
     def over(self) -> bool:
@@ -124,20 +136,20 @@ class Job:
         """A job as the service describes it."""
         progress = document["progress"]
         return cls(
-            id=document["id"],
-            kind=document["kind"],
-            state=document["state"],
-            cancel_requested=document["cancel_requested"],
-            models=tuple(document["models"]),
-            client_ref=document["client_ref"],
+            id=name(document["id"]),
+            kind=text(document["kind"]),
+            state=name(document["state"]),
+            cancel_requested=flag(document["cancel_requested"]),
+            models=names(document["models"]),
+            client_ref=_unless_none(text, document["client_ref"]),
             progress=Progress(
-                shards_done=progress["shards_done"],
-                shards_total=progress["shards_total"],
-                fraction=progress["fraction"],
-                eta_seconds=progress["eta_seconds"],
+                shards_done=whole(progress["shards_done"]),
+                shards_total=whole(progress["shards_total"]),
+                fraction=number(progress["fraction"]),
+                eta_seconds=_unless_none(number, progress["eta_seconds"]),
             ),
-            error=document["error"],
-            created_at=document["created_at"],
+            error=reason(document["error"]),
+            created_at=text(document["created_at"]),
             document=document,
         )
 
@@ -159,5 +171,12 @@ class Event:
     @property
     def fraction(self) -> float | None:
         """How much of the job's expected cost is done, 0 to 1, if the event tells."""
-        done, total = self.data.get("work_done"), self.data.get("work_total")
-        return min(1.0, done / total) if done is not None and total else None
+        try:
+            share = number(self.data.get("work_done")) / number(self.data.get("work_total"))
+        except (TypeError, ArithmeticError):
+            return None
+        return min(1.0, max(0.0, share))
+
+
+def _unless_none(read: Callable[[object], T], value: object) -> T | None:
+    return None if value is None else read(value)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.rendering.saying import HEADINGS, counts, facts, limit, model, observed, worst_first
+from core.gates.rendering.saying import HEADINGS, counts, doubt, facts, limit, model, observed, worst_first
 from core.gates.verdict import Outcome, Verdict
 from core.gates.wording import percent
 
@@ -19,20 +19,24 @@ CELL = 600
 
 
 def markdown(verdict: Verdict, context: Context | None = None) -> str:
-    """The verdict, a table of its outcomes from the worst on, and the notes; well below 1 MiB whatever it holds."""
+    """The verdict, a table of its outcomes from the worst on, doubts and notes; well below 1 MiB whatever it holds."""
     head = f"## {HEADINGS[verdict.status]}: {_written(model(verdict))}\n\n{_written(verdict.message)}\n\n"
     head += "".join(f"- {name}: {value}\n" for name, value in _facts(verdict, context or Context()))
     columns = ["status", "rule", f"observed ({percent(verdict.level)})", "limit", "samples", "message"]
     head += "\n" + _row(columns) + _row("---" for _ in columns)
     ranked = worst_first(verdict.outcomes)
-    table = _within(map(_outcome, ranked), MAX_BYTES - NOTES_BYTES - HEAD_BYTES)
+    table = _within(map(_outcome, ranked), MAX_BYTES - 2 * NOTES_BYTES - HEAD_BYTES)
+    doubted = (f"- **{found.severity}** {_written(doubt(found))}\n" for found in verdict.doubts)
+    doubts = _within(doubted, NOTES_BYTES)
     notes = _within((f"- {_written(note.message)}\n" for note in verdict.notes), NOTES_BYTES)
     left = [
         _left_out(len(ranked) - len(table), "more outcomes, none of them worse than those above,"),
+        _left_out(len(verdict.doubts) - len(doubts), "more findings"),
         _left_out(len(verdict.notes) - len(notes), "more notes"),
     ]
-    said = "\nNotes\n\n" + "".join(notes) + left[1] if notes else ""
-    return head + "".join(table) + left[0] + said
+    found = "\nWhat the health checks found\n\n" + "".join(doubts) + left[1] if doubts else ""
+    said = "\nNotes\n\n" + "".join(notes) + left[2] if notes else ""
+    return head + "".join(table) + left[0] + found + said
 
 
 def _facts(verdict: Verdict, context: Context) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from html import escape
 
 from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
-from core.gates.rendering.saying import HEADINGS, counts, facts, limit, model, worst_first
+from core.gates.rendering.saying import HEADINGS, counts, doubt, facts, limit, model, worst_first
 from core.gates.rendering.strip import strip
 from core.gates.rendering.style import STYLE
 from core.gates.verdict import Outcome, Verdict
@@ -35,6 +35,7 @@ _PAGE = """<!DOCTYPE html>
 </dl>
 <h2>Outcomes <small>intervals at {level}, the worst first</small></h2>
 {outcomes}
+{doubts}
 {notes}
 </main>
 </body>
@@ -55,6 +56,7 @@ def page(verdict: Verdict, context: Context | None = None) -> str:
         facts="\n".join(_facts(verdict, context or Context())),
         level=_written(percent(verdict.level)),
         outcomes="\n".join(map(_outcome, worst_first(verdict.outcomes))),
+        doubts="\n".join(_doubts(verdict)),
         notes="\n".join(_notes(verdict)),
     )
 
@@ -65,6 +67,13 @@ def _facts(verdict: Verdict, context: Context) -> Iterator[str]:
     if context.report is not None:
         address = escape(context.report)
         yield f'<dt>report</dt><dd><a href="{address}" rel="noreferrer">{address}</a></dd>'
+
+
+def _doubts(verdict: Verdict) -> Iterator[str]:
+    if verdict.doubts:
+        yield "<h2>What the health checks found</h2>\n<ul>"
+        yield from (f"<li><b>{one.severity}</b> {_written(doubt(one))}</li>" for one in verdict.doubts)
+        yield "</ul>"
 
 
 def _notes(verdict: Verdict) -> Iterator[str]:

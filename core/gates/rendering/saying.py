@@ -6,6 +6,7 @@ from core.gates.rendering.context import Context
 from core.gates.rendering.plain import plain
 from core.gates.verdict import (
     EXIT_CODES,
+    Doubt,
     LimitSaid,
     LookSaid,
     NextLook,
@@ -34,6 +35,9 @@ WORST_FIRST: tuple[Status, ...] = (
     "waived",
     "pass",
 )
+
+NAMED_ATTACKS = 3
+"""So many of the attacks that a doubt is about are named."""
 
 
 def worst_first(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -116,6 +120,16 @@ def looks(verdict: Verdict) -> Iterator[tuple[str, str]]:
     if after is not None:
         of = "" if now is None else f" of {now.of}"
         yield "next look", f"{after.number}{of}, {_size(after)}: {plain(after.why)}"
+
+
+def doubt(found: Doubt) -> str:
+    """A health flag in words, and what it is about."""
+    listed = list(found.attacks[:NAMED_ATTACKS])
+    if more := len(found.attacks) - len(listed):
+        listed.append(f"{more} more")
+    of = " (the baseline)" if found.of_baseline else ""
+    on = f"; on {', '.join(listed)}" if listed else ""
+    return f"{found.code}{of}: {found.message}{on}"
 
 
 def model(verdict: Verdict) -> str:

@@ -3,7 +3,7 @@
 import unicodedata
 
 from core.gates.rendering.plain import plain
-from core.gates.rendering.saying import WORST_FIRST, looks
+from core.gates.rendering.saying import WORST_FIRST, doubt, looks
 from core.gates.verdict import Verdict
 
 STATUS = max(map(len, WORST_FIRST))
@@ -12,13 +12,14 @@ RULE = 40
 
 
 def text(verdict: Verdict) -> str:
-    """Outcomes in the policy's order, then notes and looks, and the verdict last: where a log is looked at."""
+    """Outcomes in the policy's order, then doubts, notes and looks, and the verdict last: where a log is looked at."""
     names = [plain(outcome.rule) for outcome in verdict.outcomes]
     widest = min(max(map(_columns, names), default=0), RULE)
     lines = [
         f"{outcome.status:<{STATUS}}  {_padded(name, widest)}  {plain(outcome.message)}"
         for name, outcome in zip(names, verdict.outcomes, strict=True)
     ]
+    lines += [f"{found.severity:<{STATUS}}  {plain(doubt(found))}" for found in verdict.doubts]
     lines += [f"{'note':<{STATUS}}  {plain(note.message)}" for note in verdict.notes]
     lines += [f"{name:<{STATUS}}  {plain(said)}" for name, said in looks(verdict)]
     lines.append(f"{verdict.status:<{STATUS}}  {plain(verdict.message)}")

@@ -26,7 +26,7 @@ def table(begin: int = 0, end: int = SAMPLES, *, attacked: bool = False, preview
 
 @pytest.mark.parametrize("attacked", [False, True])
 def test_the_order_of_parts_changes_no_byte(attacked: bool) -> None:
-    parts = [table(begin, begin + 3, attacked=attacked, previews=5) for begin in range(0, SAMPLES, 3)]
+    parts = [table(begin, begin + 3, attacked=attacked) for begin in range(0, SAMPLES, 3)]
     whole = Statistics.concatenate(parts).to_bytes()
     for order in ([3, 1, 0, 2], [2, 3, 1, 0]):
         assert Statistics.concatenate([parts[n] for n in order]).to_bytes() == whole

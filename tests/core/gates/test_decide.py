@@ -181,6 +181,15 @@ def test_comparing_takes_a_baseline(rule: Json) -> None:
     assert (found.status, found.exit_code, found.counts) == ("no_baseline", 4, {"no_baseline": 1})
 
 
+def test_where_another_model_has_a_baseline_it_is_named() -> None:
+    def said(*others: str) -> str:
+        return decide(policy(RELATIVE), GOOD, today=TODAY, others=others).outcomes[0].message
+
+    assert said().endswith("there is no baseline to compare with")
+    assert said("depth", "seg").endswith("; there are baselines there for: depth, seg")
+    assert said("").endswith("; there are baselines there for: a model without a name")
+
+
 @pytest.mark.parametrize("rule", [RELATIVE, TASK_RELATIVE, GAIN], ids=str)
 def test_and_one_that_was_attacked_so(rule: Json) -> None:
     assert outcome(rule, GOOD, evaluation()).status == "no_baseline"

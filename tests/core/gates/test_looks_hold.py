@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.looks import Population, Seen, count, drawn, settle, ways
+from bench.looks import Population, Seen, count, drawn, measure_sorted, settle, ways
 from core.evaluation import Statistics
 from core.specs.policies import Limit
 from core.tasks import Task
@@ -83,3 +83,14 @@ def test_whatever_planned_looks_settle_peeking_settles_no_later(offset: float) -
 def test_a_clear_case_is_settled_by_the_first_look(offset: float, expected: str) -> None:
     limit = Limit("at_most", population().arp - offset)
     assert {settle(seen, PLANNED, limit) for seen in repetitions()} == {(expected, 64)}
+
+
+def test_what_is_sorted_passes_bad_models_as_it_stands_and_not_in_a_drawn_order() -> None:
+    """Two standard errors above the limit; as it stands, the samples that the attack spares come first."""
+    repeats = 40
+    found = measure_sorted(population(), unit=3.0, repeats=repeats)
+    (given,), (shuffled,) = (
+        [one for one in counts if one.offset == 2.0] for counts in (found.given, found.drawn)
+    )
+    assert given.passed == repeats
+    assert shuffled.passed <= (ONE_SIDE + 3 * (ONE_SIDE / repeats) ** 0.5) * repeats

@@ -49,7 +49,7 @@ def submit(database: Database, *, client_ref: str | None = None, **changes: Any)
     with database.session() as session:
         return submit_study(
             session, study_spec(**changes), key_id=None, client_ref=client_ref, shard_samples=16
-        )
+        ).job
 
 
 def advance_now(database: Database, study: Job) -> bool:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from core.jobs.baselines import (
@@ -14,6 +14,7 @@ from core.jobs.baselines import (
     UnreliableBaselineError,
     find_baseline,
     list_baselines,
+    other_names,
     retire_baseline,
     set_baseline,
 )
@@ -181,19 +182,92 @@ def test_a_second_setter_waits_until_the_first_has_committed(
             set_baseline(session, DEPTH, kind="tag", ref="v1", job_id=first.id)
             waiting = pool.submit(put, database, second, "tag", "v1")
             put(database, second, "tag", "v2")
+            put(database, second, "tag", "v1", model_name="seg")
             assert not waiting.done()
         assert waiting.result(30).job_id == second.id
     assert found(database, tag="v1") == (second.id, "tag")
+
+
+def test_each_model_of_a_repository_has_baselines_of_its_own(
+    database: Database, evaluated: Evaluated
+) -> None:
+    depth, seg, nameless = evaluated(), evaluated(), evaluated()
+    put(database, depth, model_name="depth")
+    assert found(database, branch="main", model_name="seg") is None
+    assert found(database, branch="main") is None
+    put(database, nameless)
+    put(database, seg, model_name="seg")
+    assert found(database, branch="main", model_name="depth") == (depth.id, "branch")
+    assert found(database, branch="main", model_name="seg") == (seg.id, "branch")
+    assert found(database, branch="main") == (nameless.id, "branch")
+    assert found(database, branch="main", model_name="depht") is None
+    with database.session() as session:
+        assert [row.job_id for row in session.scalars(list_baselines(DEPTH, model_name=""))] == [nameless.id]
+        assert [row.job_id for row in session.scalars(list_baselines(DEPTH, model_name="seg"))] == [seg.id]
+
+
+def test_a_named_model_is_looked_for_at_every_place(database: Database, evaluated: Evaluated) -> None:
+    other, older = evaluated(), evaluated()
+    put(database, other, "commit", "c0ffee", model_name="seg")
+    put(database, older, "branch", "main", model_name="depth")
+    assert found(database, merge_base="c0ffee", branch="main", model_name="depth") == (older.id, "branch")
+
+
+def test_the_other_models_that_have_a_baseline_there_are_named(
+    database: Database, evaluated: Evaluated
+) -> None:
+    job = evaluated()
+    retired = put(database, job, model_name="gone")
+    with database.session() as session:
+        retire_baseline(session, retired.id)
+    put(database, job, model_name="seg")
+    put(database, job, "commit", "c0ffee", model_name="seg")
+    put(database, job, "commit", "c0ffee", model_name="depth")
+    put(database, job)
+    put(database, job, "tag", "main", model_name="of a tag")
+    put(database, job, repository="github.com/acme/other", model_name="of another")
+    with database.session() as session:
+        place = {"merge_base": "c0ffee", "branch": "main"}
+        assert other_names(session, DEPTH, model_name="new", **place) == ["", "depth", "seg"]
+        assert other_names(session, DEPTH, **place) == ["depth", "seg"]
+        assert other_names(session, DEPTH, model_name="new", branch="other") == []
 
 
 @pytest.mark.parametrize("text", ["", "x" * 201, "a\nb", "a\x7fb"])
 def test_the_database_refuses_what_is_no_line(database: Database, evaluated: Evaluated, text: str) -> None:
     job = evaluated()
     places: list[dict[str, Any]] = [{"ref": text}, {"repository": text}]
+    places += [{"model_name": text}] if text else []
     for place in places:
         with pytest.raises(IntegrityError):
             put(database, job, **place)
     assert put(database, job, ref="ü" * 200).ref == "ü" * 200
+
+
+def test_baselines_of_before_are_of_the_model_without_a_name(
+    database: Database, evaluated: Evaluated
+) -> None:
+    before, named = evaluated(), evaluated()
+    put(database, named)
+    put(database, before)
+    put(database, named, model_name="depth")
+    config = alembic_config()
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0006")
+    columns = {column["name"] for column in inspect(database.engine).get_columns("baselines")}
+    assert "model_name" not in columns
+    with database.engine.connect() as connection:
+        kept = connection.execute(
+            text("SELECT job_id, ended_at IS NULL FROM baselines ORDER BY set_at")
+        ).all()
+    assert [tuple(row) for row in kept] == [(named.id, False), (before.id, True)]
+    upgrade(database.url)
+    assert [(row.model_name, row.job_id) for row in history(database)] == [("", named.id), ("", before.id)]
+    assert found(database, branch="main") == (before.id, "branch")
+    assert found(database, branch="main", model_name="depth") is None
+    put(database, named, model_name="depth")
+    assert found(database, branch="main") == (before.id, "branch")
 
 
 def test_the_migration_can_be_taken_back(database: Database, evaluated: Evaluated) -> None:

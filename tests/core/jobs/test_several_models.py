@@ -51,7 +51,7 @@ def transfer(database: Database) -> Transfer:
         }
         spec = TransferabilitySpec.model_validate(document | changes)
         with database.session() as session:
-            return submit_job(session, spec, key_id=None, client_ref=client_ref)
+            return submit_job(session, spec, key_id=None, client_ref=client_ref).job
 
     return submit
 

@@ -34,7 +34,7 @@ def spec(**changes: Any) -> TrainingSpec:
 
 def submitted(database: Database, **changes: Any) -> Job:
     with database.session() as session:
-        return submit_job(session, spec(**changes), key_id=None)
+        return submit_job(session, spec(**changes), key_id=None).job
 
 
 def claimed(database: Database, **changes: Any) -> Claim:

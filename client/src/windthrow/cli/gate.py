@@ -36,8 +36,13 @@ def gate(
     junit: Annotated[Optional[Path], typer.Option(help="Write a JUnit report.", dir_okay=False)] = None,
     sarif: Annotated[Optional[Path], typer.Option(help="Write SARIF.", dir_okay=False)] = None,
     report: Annotated[
-        Optional[str], typer.Option(help="A link for the reports; the CI's run unless said.")
+        Optional[str],
+        typer.Option(help="A link for the reports; the published page unless said, or else the CI's run."),
     ] = None,
+    publish: Annotated[
+        bool,
+        typer.Option(help="Let the service keep the page for whoever has its link; not with --report."),
+    ] = True,
     set_baseline: Annotated[
         bool,
         typer.Option("--set-baseline", help="Passed, become the baseline of this commit, branch and tag."),
@@ -58,12 +63,13 @@ def gate(
     Exit codes: 0 passed; 1 failed, or the model cannot be used; 2 the file, an option or the key is wrong;
     3 the service is at fault, or did not finish in time; 4 inconclusive, or there is no baseline.
     """
+    from windthrow._documents import is_link
     from windthrow.cli import gate_trial
     from windthrow.cli.gate_options import Options
     from windthrow.cli.gate_places import Places, Said
     from windthrow.cli.gate_run import GateRun
     from windthrow.cli.outputs import Outputs
-    from windthrow.cli.surroundings import in_pull_request, is_link, run_address, summary_file
+    from windthrow.cli.surroundings import in_pull_request, run_address, summary_file
 
     if check and dry_run:
         raise typer.BadParameter("--check and --dry-run exclude each other")
@@ -94,6 +100,7 @@ def gate(
         deadline=None if deadline is None else 60.0 * deadline,
         outputs=outputs,
         report=report or run_address(),
+        publish=publish and report is None,
         set_baseline=set_baseline,
         keep_running=keep_running,
         as_json=as_json,

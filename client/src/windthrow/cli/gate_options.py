@@ -19,6 +19,7 @@ class Options:
     deadline: Optional[float]
     outputs: Outputs
     report: Optional[str]
+    publish: bool
     set_baseline: bool
     keep_running: bool
     as_json: bool

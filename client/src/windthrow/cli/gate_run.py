@@ -79,6 +79,7 @@ class GateRun:
                 deadline=options.deadline,
                 policy_file=options.places.policy_file,
                 report=options.report,
+                publish=options.publish,
                 progress=self._sent,
                 on_step=self._heard,
             )
@@ -111,10 +112,10 @@ class GateRun:
                 for mark in outcome_annotations(verdict, self._checked, options.places.policy_file):
                     (say_as_it_is if options.as_json else print)(mark)
             if options.as_json:
-                print_json(verdict)
+                print_json(gated.document)
             else:
                 results = f"{client.url}/v1/jobs/{gated.job.id}/results"
-                verdicts.show(verdict, links={"results": results, "report": options.report})
+                verdicts.show(verdict, links={"results": results, "report": gated.report})
             sys.stdout.flush()
         except BrokenPipeError:  # nobody reads any more, which changes nothing about the verdict
             unheard(1)
@@ -122,13 +123,18 @@ class GateRun:
     def _set_baseline(self, client: "Client", gated: Gated) -> None:
         repository = self._options.places.repository
         assert repository is not None
+        name = gated.plan.file["model"].get("name") or ""
+        of = f"{repository}, model {name}," if name else repository
         for kind, ref in self._options.places.here():
-            client.set_baseline(gated.job.id, repository=repository, kind=kind, ref=ref)
-            say(f"the baseline of {repository} at {kind} {ref} is evaluation {gated.job.id} now")
+            client.set_baseline(gated.job.id, repository=repository, kind=kind, ref=ref, model_name=name)
+            say(f"the baseline of {of} at {kind} {ref} is evaluation {gated.job.id} now")
 
     def _warns(self) -> bool:
+        """Whether the file says so: as the service read it, though not where it does not so much as name it."""
         file = self._checked.get("file")
-        return file["on_service_error"] == "warn" if file else only_warns(self._text)
+        if file is None:
+            return only_warns(self._text)
+        return file.get("on_service_error") == "warn" and "on_service_error" in self._text
 
     def _stopped(self, stop: Stopped) -> int:
         say(f"windthrow: {stop}: stopping")

@@ -12,7 +12,8 @@ version: 1
 model:
   # The checkpoint, from the repository's root: safetensors, or what torch.save makes of weights.
   file: $file
-  # What it is called at the service; the file's name unless said.
+  # What it is called at the service, the file's name unless said; and what its baselines are kept under: of several
+  # models in one repository, each has a name here.
   #name: $name
   # What the file does not tell by itself.
   ${manifest_mark}manifest:
@@ -28,6 +29,8 @@ dataset:
   name: $dataset
   #split: test
   #limit: 256
+  # The seed of the order that they are taken in, so that the first are a random draw. null: as the data set has them.
+  #shuffle: 0
 
 # What it is attacked with.
 #   quick     PGD-20 on two objectives, 64 samples: a smoke test

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Union
 
+from windthrow._gate_compared import place_of
 from windthrow.cli.endings import ending
 from windthrow.cli.gate_options import read_gate_file
 from windthrow.cli.gate_places import Places
@@ -49,8 +50,8 @@ def try_out(file: Path, places: Places, *, jobs: Sequence[str], last: int, as_js
         with connected() as client:
             plan = _plan(client.check_gate_file(text))
             found = [client.job(one) for one in jobs] or _past(client, plan, last)
-            place = {name: value for name, value in places.baseline(plan.file).items() if value}
-            compared = place if plan.compares and "repository" in place and len(place) > 1 else None
+            place = place_of(places.baseline(plan.file), plan.file["model"].get("name"))
+            compared = place if plan.compares and place else None
             tried = [(job, _held(client, job, text, compared)) for job in found]
         if as_json:
             print_json([_document(job, held) for job, held in tried])
@@ -63,7 +64,7 @@ def try_out(file: Path, places: Places, *, jobs: Sequence[str], last: int, as_js
 def _plan(checked: Json) -> Plan:
     try:
         return Plan.read(checked)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ServiceError("what the service says of the file makes no sense") from error
 
 

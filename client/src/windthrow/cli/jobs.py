@@ -39,6 +39,8 @@ def submit(
     document = read_document(spec)
     with connected() as client:
         job = client.submit(document)
+        if job.attached:
+            say(f"attached to job {job.id}, which is there and {job.state}")
         if wait:
             _watch(client, job.id, timeout=timeout, as_json=as_json)
         elif as_json:

@@ -72,7 +72,7 @@ class Outputs:
     def decided(self, gated: "Gated") -> None:
         """Write the verdict itself, which nothing has to be had for."""
         if self.out is not None:
-            text = json.dumps(gated.verdict, indent=2) + "\n"
+            text = json.dumps(gated.document, indent=2) + "\n"
             (self.out / JSON).write_text(text, encoding="utf-8")
 
     def judged(self, client: "Client", gated: "Gated") -> None:

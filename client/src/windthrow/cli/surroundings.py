@@ -1,16 +1,13 @@
 """What a CI says of itself: where its summary goes, where its log is, and how it marks lines of a file."""
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Optional
 
+from windthrow._documents import is_link
 from windthrow.cli.output import clean
 from windthrow.records import Json
-
-LINK = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
-LONGEST_LINK = 2000
 
 Mark = Literal["error", "warning"]
 
@@ -38,11 +35,6 @@ def run_address() -> Optional[str]:
     github = f"{server}/{repository}/actions/runs/{run}" if server and repository and run else ""
     found = github or said("CI_JOB_URL", "")
     return found if is_link(found) else None
-
-
-def is_link(text: str) -> bool:
-    """Whether reports can point to it."""
-    return len(text) <= LONGEST_LINK and LINK.fullmatch(text) is not None
 
 
 def annotation(kind: Mark, message: str, *, file: str, line: Optional[int], title: str) -> str:

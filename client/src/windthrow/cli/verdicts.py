@@ -15,6 +15,8 @@ def show(verdict: Json, *, links: dict[str, Optional[str]]) -> None:
     for outcome in verdict["outcomes"]:
         if outcome.get("status") != "pass":
             print(clean(f"{outcome.get('status')}: {outcome.get('rule')}: {outcome.get('message')}"))
+    for doubt in verdict.get("doubts") or ():
+        print(clean(_doubt(doubt)))
     for note in verdict.get("notes") or ():
         print(clean(f"note: {note.get('message')}"))
     for name, value in {**_facts(verdict), **links}.items():
@@ -53,6 +55,14 @@ def _limit(limit: Json) -> str:
         return NONE
     bound = str(limit.get("bound")).replace("_", " ")
     return f"{bound} {_short(limit.get('value'))} {limit.get('unit') or ''}".rstrip()
+
+
+def _doubt(doubt: Json) -> str:
+    attacks = [str(attack) for attack in doubt.get("attacks") or ()]
+    of = ", the baseline's" if doubt.get("of_baseline") else ""
+    more = f" and {len(attacks) - 1} more" if len(attacks) > 1 else ""
+    on = f"; on {attacks[0]}{more}" if attacks else ""
+    return f"health {doubt.get('severity')}{of}: {doubt.get('code')}: {doubt.get('message')}{on}"
 
 
 def _facts(verdict: Json) -> dict[str, Optional[str]]:
